@@ -1,0 +1,225 @@
+"""From batches of records to windows: drop duplicates, put exchanges in order, cut sessions, reduce.
+
+Input need not be sorted. What needs order is worked out over contributions (about 300 bytes an exchange),
+never over text. With ``by="account"`` and roughly sorted input, exchanges older than a moving horizon are
+reduced into their windows while reading, so that memory is windows plus ``hold`` exchanges (and 8 bytes an
+exchange to know duplicates); an exchange older than the horizon raises ``OutOfOrderError`` and the caller
+reads again with ``hold=None``. With ``by="session"`` contributions are held, which is less than windows.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fingerprint.contribution import Contributions, contribute
+from fingerprint.errors import OutOfOrderError
+from fingerprint.exchange import Batch, Names
+from fingerprint.head import Head
+from fingerprint.kernels.layout import AT, MISSING, SESSION_GAP_US, WORDS, W
+from fingerprint.kernels.reduce import add_rows, clear
+
+__all__ = ["HOLD", "Assembler", "Entities", "Ordered", "order", "reduce_rows", "session_keys"]
+
+HOLD = 1_000_000  # exchanges held for ordering before the oldest are reduced
+_CHUNK = 8_192  # windows yielded at once
+_THREADS = 2
+
+
+class Entities(NamedTuple):
+    """Windows of accounts or sessions: names, then ``int64[k]`` facts and ``int64[k, WORDS]`` states."""
+
+    entity_id: list[str]
+    account_id: list[str]
+    n: NDArray[np.int64]
+    first_us: NDArray[np.int64]
+    last_us: NDArray[np.int64]
+    windows: NDArray[np.int64]
+
+
+class Ordered(NamedTuple):
+    """Exchanges without duplicates, sorted by account, then time, gaps filled in."""
+
+    account: NDArray[np.int32]
+    session: NDArray[np.int32]
+    identity: NDArray[np.uint64]
+    rows: Contributions
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> "Ordered":
+        """The given exchanges."""
+        return Ordered(self.account[rows], self.session[rows], self.identity[rows], self.rows.take(rows))
+
+
+def order(held: Ordered, last_us: NDArray[np.int64] | None = None) -> Ordered:
+    """Sort by account and time and fill in gaps; ``last_us`` gives each account's time before (or MISSING).
+
+    Equal times are ordered by identity, so that the result does not depend on the order of the input.
+    """
+    by = np.lexsort((held.identity, held.rows.when[:, W["time_us"]], held.account))
+    ordered = held.take(by)
+    when, account = ordered.rows.when, ordered.account
+    gaps = np.full(len(account), MISSING, np.int64)
+    gaps[1:] = np.where(account[1:] == account[:-1], np.diff(when[:, W["time_us"]]), MISSING)
+    if last_us is not None and len(account):
+        first = np.flatnonzero(np.r_[True, account[1:] != account[:-1]])
+        before = last_us[account[first]]
+        gaps[first] = np.where(before == MISSING, MISSING, when[first, W["time_us"]] - before)
+    when[:, W["gap_us"]] = gaps
+    return ordered
+
+
+def session_keys(ordered: Ordered) -> NDArray[np.int64]:
+    """A number for each exchange's session: the record's own session, or a run without idle gap over 30 min."""
+    own = ordered.session >= 0
+    keys = np.empty(len(own), np.int64)
+    runs = np.flatnonzero(~own)
+    account, time = ordered.account[runs], ordered.rows.when[runs, W["time_us"]]
+    starts = np.ones(len(runs), bool)
+    starts[1:] = (account[1:] != account[:-1]) | (np.diff(time) > SESSION_GAP_US)
+    keys[runs] = np.cumsum(starts) - 1
+    pairs = ordered.account[own].astype(np.int64) << 32 | ordered.session[own]
+    keys[own] = np.unique(pairs, return_inverse=True)[1] + starts.sum()
+    return keys
+
+
+def reduce_rows(windows: NDArray[np.int64], entity: NDArray[np.int64], rows: Contributions) -> None:
+    """Add each contribution to ``windows[entity]``, in threads that never share a window."""
+    by = np.argsort(entity, kind="stable")
+    edges = np.linspace(0, len(by), 4 * _THREADS + 1).astype(np.int64)
+    cuts = np.unique(np.searchsorted(entity[by], entity[by[np.minimum(edges, len(by) - 1)]])) if len(by) else edges[:1]
+    cuts = np.r_[cuts, len(by)]
+
+    def add(start: int, stop: int) -> None:
+        add_rows(windows, entity, by, *rows, start, stop)
+
+    if len(by) < 4096:
+        add(0, len(by))
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(add, cuts[:-1], cuts[1:]))
+
+
+def _empty_windows(count: int) -> NDArray[np.int64]:
+    windows = np.empty((count, WORDS), np.int64)
+    clear(windows)
+    return windows
+
+
+class Assembler:
+    """Takes batches with ``add`` and gives windows with ``finish``; ``duplicates`` counts what was dropped.
+
+    ``accounts`` and ``sessions`` are the names that the reader filled. ``hold`` bounds the exchanges kept
+    for ordering (None: all of them).
+    """
+
+    def __init__(
+        self,
+        by: Literal["session", "account"],
+        head: Head,
+        accounts: Names,
+        sessions: Names,
+        hold: int | None = HOLD,
+    ) -> None:
+        self.by, self.head, self.accounts, self.sessions = by, head, accounts, sessions
+        self.duplicates = self.exchanges = 0
+        self._hold = hold if by == "account" else None
+        self._held: list[Ordered] = []
+        self._count = 0
+        self._seen = np.empty(0, np.uint64)
+        self._horizon: int = MISSING
+        self._windows = _empty_windows(0)
+
+    def add(self, batch: Batch) -> None:
+        """Read one batch; raises ``OutOfOrderError`` when it is older than what was already reduced."""
+        if len(batch.time_us) and int(batch.time_us.min()) < self._horizon:
+            raise OutOfOrderError("exchanges are out of order by more than is held")
+        rows = contribute(batch, self.head)
+        self._held.append(Ordered(batch.account, batch.session, batch.identity, rows))
+        self._count += len(batch.time_us)
+        if self._hold is not None and self._count > self._hold:
+            self._reduce_old()
+
+    def _take_held(self) -> Ordered:
+        """All held exchanges without duplicates; the first in the order of the input stays."""
+        parts, self._held, self._count = self._held, [], 0
+        held = Ordered(
+            np.concatenate([part.account for part in parts]),
+            np.concatenate([part.session for part in parts]),
+            np.concatenate([part.identity for part in parts]),
+            Contributions.concat([part.rows for part in parts]),
+        )
+        first = np.unique(held.identity, return_index=True)[1]
+        if len(self._seen):
+            at = np.minimum(np.searchsorted(self._seen, held.identity[first]), len(self._seen) - 1)
+            first = first[self._seen[at] != held.identity[first]]
+        self.duplicates += len(held.account) - len(first)
+        return held.take(np.sort(first)) if len(first) < len(held.account) else held
+
+    def _reduce_old(self) -> None:
+        """Reduce the older three quarters of what is held into account windows."""
+        held = self._take_held()
+        time = held.rows.when[:, W["time_us"]]
+        if len(time):
+            horizon = int(np.quantile(time, 0.75, method="lower"))
+            self._held, newer = [held.take(time >= horizon)], held.take(time < horizon)
+            self._count = len(self._held[0].account)
+            self._horizon = horizon
+            self._into_accounts(newer)
+
+    def _into_accounts(self, held: Ordered) -> None:
+        known = len(self._windows)
+        if len(self.accounts.items) > known:
+            grown = _empty_windows(max(len(self.accounts.items), 2 * known))
+            grown[:known] = self._windows
+            self._windows = grown
+        ordered = order(held, self._windows[:, AT["last_us"]])
+        reduce_rows(self._windows, ordered.account.astype(np.int64), ordered.rows)
+        self.exchanges += len(held.account)
+        self._seen = np.union1d(self._seen, held.identity)
+
+    def finish(self) -> Iterator[Entities]:
+        """The windows of all entities, in chunks."""
+        if not self._held:
+            return
+        held = self._take_held()
+        if self.by == "account":
+            self._into_accounts(held)
+            names = self.accounts.items
+            for start in range(0, len(names), _CHUNK):
+                windows = self._windows[start : min(start + _CHUNK, len(names))]
+                seen = windows[:, AT["n"]] > 0  # every record of an account may have been a duplicate
+                chosen = [name for name, kept in zip(names[start:], seen, strict=False) if kept]
+                yield _entities(chosen, chosen, windows[seen])
+        else:
+            self.exchanges += len(held.account)
+            yield from self._finish_sessions(order(held))
+
+    def _finish_sessions(self, ordered: Ordered) -> Iterator[Entities]:
+        keys = session_keys(ordered)
+        by = np.argsort(keys, kind="stable")
+        starts = np.flatnonzero(np.r_[True, np.diff(keys[by]) > 0]) if len(by) else by
+        for at in range(0, len(starts), _CHUNK):
+            begin, end = starts[at], starts[at + _CHUNK] if at + _CHUNK < len(starts) else len(by)
+            part = ordered.take(by[begin:end])
+            entity = keys[by[begin:end]] - at
+            windows = _empty_windows(int(entity[-1]) + 1)
+            reduce_rows(windows, entity, part.rows)
+            first = by[starts[at : at + _CHUNK]]
+            accounts = [self.accounts.items[code] for code in ordered.account[first]]
+            named = zip(accounts, ordered.session[first], ordered.rows.when[first, W["time_us"]], strict=True)
+            names = [self._session_name(account, session, time) for account, session, time in named]
+            yield _entities(names, accounts, windows)
+
+    def _session_name(self, account: str, session: int, first_us: int) -> str:
+        """The record's own session id, or the account and the start of the run."""
+        if session >= 0:
+            return self.sessions.items[session]
+        return f"{account}@{np.datetime64(int(first_us), 'us')}Z"
+
+
+def _entities(names: list[str], accounts: list[str], windows: NDArray[np.int64]) -> Entities:
+    return Entities(
+        names, accounts, windows[:, AT["n"]], windows[:, AT["first_us"]], windows[:, AT["last_us"]], windows
+    )

@@ -1,0 +1,140 @@
+"""The bundle: a directory with the exported model and everything that serving needs, verified before use.
+
+``model.onnx`` (features in; margin and calibrated probability out), ``head.npy`` (the prompt head),
+``manifest.json`` (feature names, hashes, thresholds, baseline, origin) and ``card.md``. ``training.export``
+writes it; this module only reads and checks.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fingerprint.errors import BundleError
+from fingerprint.features import FEATURE_SET, FEATURES
+from fingerprint.head import Head
+
+__all__ = ["FORMAT", "Bundle", "default_path", "load", "verify"]
+
+FORMAT = 1
+FILES = ("model.onnx", "head.npy", "card.md")
+OPSETS = {"ai.onnx": (13, 24), "ai.onnx.ml": (3, 5)}  # the versions onnxruntime 1.22 and later run
+_NEEDED = ("bundle_id", "feature_set", "features", "files", "opset", "thresholds", "baseline", "head")
+HEAD_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle: the manifest, the ONNX bytes, the prompt head and the benign baseline.
+
+    ``baseline``: float32[3, n], the 5 %, 50 % and 95 % quantile of each feature over benign windows.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    model: bytes
+    head: Head
+    baseline: NDArray[np.float32]
+
+    @property
+    def bundle_id(self) -> str:
+        """The id that verdicts carry."""
+        return str(self.manifest["bundle_id"])
+
+
+def default_path() -> Path:
+    """Where the shipped bundle lies: inside the installed package, or ``models/default`` of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "default"
+    return installed if installed.is_dir() else package.parent / "models" / "default"
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except OSError as error:
+        raise BundleError(f"bundle {path}: cannot read {name} ({error.strerror}); copy the whole bundle") from None
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise BundleError(f"expected a bundle directory, found none at {path}")
+    try:
+        manifest = json.loads(_read(path, "manifest.json"))
+    except ValueError:
+        raise BundleError(f"bundle {path}: manifest.json is not JSON; copy the bundle again") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise BundleError(f"bundle {path}: expected manifest format {FORMAT}, got {found}")
+    absent = [key for key in _NEEDED if key not in manifest]
+    if absent:
+        raise BundleError(f"bundle {path}: manifest.json lacks {', '.join(absent)}; export it again")
+    return manifest
+
+
+def _check_files(path: Path, manifest: dict[str, Any]) -> dict[str, bytes]:
+    contents = {}
+    for name in FILES:
+        contents[name] = _read(path, name)
+        expected, found = manifest["files"].get(name), hashlib.sha256(contents[name]).hexdigest()
+        if expected != found:
+            raise BundleError(
+                f"bundle {path}: {name} was changed: expected sha256 {str(expected)[:12]}, got {found[:12]}; "
+                "copy the bundle again, or export it again"
+            )
+    return contents
+
+
+def _check_meaning(path: Path, manifest: dict[str, Any]) -> None:
+    names = [feature.name for feature in FEATURES]
+    if manifest["feature_set"] != FEATURE_SET or manifest["features"] != names:
+        raise BundleError(
+            f"bundle {path}: expected feature set {FEATURE_SET}, it was exported with "
+            f"{manifest['feature_set']} (fingerprint {manifest.get('package_version')}): "
+            "export it again with this version, or install that one"
+        )
+    for domain, version in manifest["opset"].items():
+        low, high = OPSETS.get(domain, (0, -1))
+        if not low <= version <= high:
+            raise BundleError(f"bundle {path}: expected opset {domain} {low} to {high}, got {version}; export it again")
+    review, act = manifest["thresholds"].get("review"), manifest["thresholds"].get("act")
+    if not (isinstance(review, float) and isinstance(act, float) and 0 <= review <= act <= 1):
+        raise BundleError(f"bundle {path}: expected thresholds 0 <= review <= act <= 1, got {review} and {act}")
+
+
+def _head(path: Path, content: bytes, info: dict[str, Any]) -> Head:
+    import io
+
+    if len(content) > HEAD_BYTES:
+        raise BundleError(f"bundle {path}: expected a prompt head of at most {HEAD_BYTES} bytes, got {len(content)}")
+    try:
+        return Head.of(np.load(io.BytesIO(content), allow_pickle=False), info)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"bundle {path}: head.npy cannot be read ({type(error).__name__}); export it again") from None
+
+
+def load(path: str | Path | None = None) -> Bundle:
+    """Read and check a bundle (default: the shipped one). Raises ``BundleError`` saying what differs."""
+    path = Path(path) if path is not None else default_path()
+    manifest = _manifest(path)
+    contents = _check_files(path, manifest)
+    _check_meaning(path, manifest)
+    head = _head(path, contents["head.npy"], manifest["head"])
+    try:
+        baseline = np.array([manifest["baseline"][feature.name] for feature in FEATURES], np.float32).T
+    except (KeyError, ValueError, TypeError):
+        raise BundleError(f"bundle {path}: the baseline does not cover every feature; export it again") from None
+    return Bundle(path, manifest, contents["model.onnx"], head, np.ascontiguousarray(baseline))
+
+
+def verify(path: str | Path | None = None) -> Bundle:
+    """``load``, then run the model once on the baseline: what ``fingerprint verify`` does."""
+    from fingerprint.scorer import Scorer
+
+    bundle = load(path)
+    Scorer(bundle).score(bundle.baseline[1:2])
+    return bundle

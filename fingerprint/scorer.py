@@ -1,0 +1,107 @@
+"""The scorer: a verified bundle in onnxruntime. Features in, calibrated probability out, level and reasons.
+
+What it leaves out: state (``Window``), traffic files (``readers``), policy over time.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from fingerprint import bundle as bundles
+from fingerprint.contribution import Contributions, read_exchange
+from fingerprint.errors import BundleError, FingerprintError
+from fingerprint.features import FEATURES
+from fingerprint.window import Window
+
+__all__ = ["Scorer"]
+
+_OUTPUTS = ["probability"]
+_MAX_REASONS = 5
+
+
+def _session(bundle: bundles.Bundle) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own kinds, none of them public
+        raise BundleError(f"bundle {bundle.path}: onnxruntime refuses model.onnx ({type(error).__name__})") from None
+    found = [(i.name, i.type, i.shape[-1]) for i in session.get_inputs()]
+    if found != [("features", "tensor(float)", len(FEATURES))] or _OUTPUTS[0] not in [
+        o.name for o in session.get_outputs()
+    ]:
+        raise BundleError(f"bundle {bundle.path}: expected input features[{len(FEATURES)}], got {found}")
+    return session
+
+
+class Scorer:
+    """Scores windows with one bundle. Thread-safe: onnxruntime sessions may be run from several threads."""
+
+    def __init__(self, bundle: bundles.Bundle) -> None:
+        self.bundle = bundle
+        self.bundle_id, self.head = bundle.bundle_id, bundle.head
+        thresholds = bundle.manifest["thresholds"]
+        self.review, self.act = np.float32(thresholds["review"]), np.float32(thresholds["act"])
+        self._run = _session(bundle).run
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> Self:
+        """The scorer of a bundle directory; without a path, of the bundle that ships with the package.
+
+        Raises ``BundleError`` when a file was changed, the feature set is another, or the opset is unknown.
+        """
+        return cls(bundles.load(path))
+
+    def read(self, exchange: Mapping[str, Any], after: Window | None = None) -> Contributions:
+        """The contribution of one exchange record, to be given to ``Window.update``.
+
+        ``after`` is the window that holds the account's earlier exchanges: it tells the gap. Raises
+        ``ExchangeError`` with the reason when the record does not keep the contract.
+        """
+        return read_exchange(exchange, self.head, -1 if after is None else after.last_us)
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Calibrated probability of distillation: ``float32[k, n] -> float32[k]``."""
+        if features.ndim != 2 or features.shape[1] != len(FEATURES) or features.dtype != np.float32:
+            raise FingerprintError(
+                f"expected float32[k, {len(FEATURES)}] from fingerprint.features, "
+                f"got {features.dtype}{list(features.shape)}"
+            )
+        return self._run(_OUTPUTS, {"features": features})[0].reshape(-1)  # type: ignore[no-any-return]
+
+    def level(self, scores: NDArray[np.float32]) -> list[str]:
+        """``allow``, ``review`` or ``act`` for each score, by the bundle's two thresholds."""
+        return [("allow", "review", "act")[int(s >= self.review) + int(s >= self.act)] for s in scores]
+
+    def reasons(self, features: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
+        """For each row, what drives its score, strongest first: the features whose replacement by the
+        typical benign value lowers the score most (occlusion against a baseline)."""
+        return [self._reasons(row) for row in features]
+
+    def _reasons(self, row: NDArray[np.float32]) -> list[dict[str, Any]]:
+        count, typical = len(FEATURES), self.bundle.baseline[1]
+        rows = np.repeat(row[None], count + 1, axis=0)
+        rows[np.arange(count), np.arange(count)] = typical
+        scores = self.score(rows)
+        drops = scores[-1] - scores[:-1]
+        strongest = [int(j) for j in np.argsort(-drops, kind="stable")[:_MAX_REASONS] if drops[j] > 1e-6]
+        return [self._reason(j, row[j], float(scores[j])) for j in strongest]
+
+    def _reason(self, j: int, value: np.float32, without: float) -> dict[str, Any]:
+        feature, (low, typical, high) = FEATURES[j], self.bundle.baseline[:, j]
+        told = None if np.isnan(value) else float(value)
+        where = "missing" if told is None else f"{told:.3g}"
+        return {
+            "family": feature.family,
+            "feature": feature.name,
+            "value": told,
+            "typical": None if np.isnan(typical) else float(typical),
+            "without": without,
+            "sentence": f"{feature.name} is {where} ({feature.unit}); honest windows have {typical:.3g} "
+            f"({low:.3g} to {high:.3g}). {feature.why}",
+        }
