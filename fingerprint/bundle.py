@@ -6,6 +6,7 @@ writes it; this module only reads and checks.
 """
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from fingerprint.errors import BundleError
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
 
-__all__ = ["FORMAT", "Bundle", "default_path", "load", "verify"]
+__all__ = ["FORMAT", "Bundle", "default_path", "load"]
 
 FORMAT = 1
 FILES = ("model.onnx", "head.npy", "card.md")
@@ -107,8 +108,6 @@ def _check_meaning(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def _head(path: Path, content: bytes, info: dict[str, Any]) -> Head:
-    import io
-
     if len(content) > HEAD_BYTES:
         raise BundleError(f"bundle {path}: expected a prompt head of at most {HEAD_BYTES} bytes, got {len(content)}")
     try:
@@ -129,12 +128,3 @@ def load(path: str | Path | None = None) -> Bundle:
     except (KeyError, ValueError, TypeError):
         raise BundleError(f"bundle {path}: the baseline does not cover every feature; export it again") from None
     return Bundle(path, manifest, contents["model.onnx"], head, np.ascontiguousarray(baseline))
-
-
-def verify(path: str | Path | None = None) -> Bundle:
-    """``load``, then run the model once on the baseline: what ``fingerprint verify`` does."""
-    from fingerprint.scorer import Scorer
-
-    bundle = load(path)
-    Scorer(bundle).score(bundle.baseline[1:2])
-    return bundle

@@ -17,7 +17,7 @@ from fingerprint.errors import BundleError, FingerprintError
 from fingerprint.features import FEATURES
 from fingerprint.window import Window
 
-__all__ = ["Scorer"]
+__all__ = ["Scorer", "verify"]
 
 _OUTPUTS = ["probability"]
 _MAX_REASONS = 5
@@ -105,3 +105,10 @@ class Scorer:
             "sentence": f"{feature.name} is {where} ({feature.unit}); honest windows have {typical:.3g} "
             f"({low:.3g} to {high:.3g}). {feature.why}",
         }
+
+
+def verify(path: str | Path | None = None) -> bundles.Bundle:
+    """Check a bundle as ``Scorer.load`` does and run its model once; what ``fingerprint verify`` calls."""
+    scorer = Scorer.load(path)
+    scorer.score(scorer.bundle.baseline)
+    return scorer.bundle

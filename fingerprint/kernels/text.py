@@ -33,7 +33,8 @@ READ_END = 2 * 1024
 GRAM_BUCKETS = 1 << 16
 LEAD = 16  # tokens at the start that also count as "said at the start"
 MAX_GRAMS = 2 * (READ_START + READ_END) + LEAD + 2
-FORM_TOKENS = 5  # tokens at either end that make the head and the tail form
+HEAD_TOKENS = 3  # tokens at the start that make the head form
+TAIL_TOKENS = 5  # tokens at the end that make the tail form
 SKELETON_TOKENS = 40
 
 WORD, SHORT, NUMBER, MARK, BREAK, CHARACTER = 0, 1, 2, 3, 4, 5
@@ -221,8 +222,9 @@ def _sketch(hashes, kinds, count, sketch, word_min):  # type: ignore[no-untyped-
 def _forms(hashes, kinds, count, row):  # type: ignore[no-untyped-def]
     """Table places of the head form, the tail form and the skeleton of marks and line breaks."""
     head, tail, skeleton, used = FNV_BASIS, FNV_BASIS, FNV_BASIS, 0
-    for i in range(min(count, FORM_TOKENS)):
+    for i in range(min(count, HEAD_TOKENS)):
         head = (head ^ hashes[i]) * FNV_PRIME
+    for i in range(min(count, TAIL_TOKENS)):
         tail = (tail ^ hashes[count - 1 - i]) * FNV_PRIME
     for i in range(count):
         if (kinds[i] == MARK or kinds[i] == BREAK) and used < SKELETON_TOKENS:

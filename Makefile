@@ -1,0 +1,46 @@
+# Two commands do all their own set-up: `make demo` runs the main job, `make test` checks everything.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint types contracts check features bench clean
+
+help:            ## list the commands
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 14
+
+setup: $(VENV)/.ready  ## make .venv with the locked dependencies and the package
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fingerprint needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@echo "setup: creating $(VENV) and installing the locked dependencies (about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup      ## world, features, training, tracking, export, held-out scores: the main job on a small world
+	@$(BIN)/python -m training demo
+
+test: setup      ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup      ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup     ## mypy, strict
+	$(BIN)/mypy
+
+contracts: setup ## import-linter: dependencies point one way
+	$(BIN)/lint-imports --no-cache
+
+check: lint types contracts test  ## everything that the gate runs
+
+features: setup  ## write docs/features.md anew
+	$(BIN)/python -m training features-doc
+
+bench: setup     ## the figures of docs/benchmarks.md, side by side with their peers
+	$(BIN)/python -m training bench
+
+clean:           ## remove the environment and what demo wrote
+	rm -rf $(VENV) demo build dist

@@ -1,0 +1,196 @@
+"""From traffic and labels to labelled feature rows: read, sample prompts, contribute, cut windows, compute.
+
+Traffic is read twice: once for times and for the prompts that train the head (at most ``PROMPTS`` an
+account, chosen by the hash of the exchange id), once to make contributions with the heads. Every account of
+training and calibration is read by a head that has never seen its family. Text is kept only in the sample,
+in memory, until the heads are trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fingerprint.assemble import Ordered, order, reduce_rows, session_keys
+from fingerprint.contribution import Contributions, contribute
+from fingerprint.exchange import Batch, Names
+from fingerprint.features import compute
+from fingerprint.head import Head
+from fingerprint.kernels.layout import WORDS, W
+from fingerprint.kernels.reduce import clear
+from fingerprint.readers import Rejects, read
+
+__all__ = ["Progress", "Sample", "WindowTable", "contributions", "cut_windows", "sample_prompts", "window_table"]
+
+Progress = Callable[[str, int, int], None]  # stage, done, of how many
+PROMPTS = 40
+LEAST = 3  # exchanges of the smallest window
+_CHUNK = 2_048
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the first pass over the traffic leaves: prompts of each account and when accounts were active."""
+
+    account: NDArray[np.int32]
+    prompt: list[bytes]
+    median_us: dict[str, int]
+    accounts: Names
+    exchanges: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class WindowTable:
+    """Feature rows ``X`` float32[k, n] and their ``meta`` (one row each, see ``window_table``)."""
+
+    X: NDArray[np.float32]
+    meta: pd.DataFrame
+
+
+def _batches(traffic: Sequence[Path], accounts: Names, sessions: Names, rejects: Rejects) -> Iterator[Batch]:
+    for path in traffic:
+        yield from read(path, accounts=accounts, sessions=sessions, rejects=rejects)
+
+
+def _fewest(account: NDArray[np.int32], priority: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+    """Row numbers of the ``most`` rows of each account with the smallest priority."""
+    by = np.lexsort((priority, account))
+    starts = np.flatnonzero(np.r_[True, np.diff(account[by]) != 0])
+    rank = np.arange(len(by)) - np.repeat(starts, np.diff(np.r_[starts, len(by)]))
+    return np.sort(by[rank < most])
+
+
+def sample_prompts(traffic: Sequence[Path], progress: Progress | None = None) -> Sample:
+    """First pass: at most ``PROMPTS`` prompts an account, and each account's median time."""
+    accounts, rejects, count = Names(), Rejects(), 0
+    codes, priorities, prompts = np.empty(0, np.int32), np.empty(0, np.uint64), []
+    times: list[NDArray[np.int64]] = []
+    owners: list[NDArray[np.int32]] = []
+    for batch in _batches(traffic, accounts, Names(), rejects):
+        chosen = _fewest(batch.account, batch.identity, PROMPTS)
+        codes = np.r_[codes, batch.account[chosen]]
+        priorities = np.r_[priorities, batch.identity[chosen]]
+        prompts += [batch.data[batch.offsets[i] : batch.offsets[i + 1]].tobytes() for i in chosen]
+        kept = _fewest(codes, priorities, PROMPTS)
+        codes, priorities, prompts = codes[kept], priorities[kept], [prompts[i] for i in kept]
+        times.append(batch.time_us)
+        owners.append(batch.account)
+        count += len(batch.time_us)
+        if progress:
+            progress("read", count, 0)
+    if not count:
+        raise ValueError("no exchange records in the traffic")
+    moments = pd.Series(np.concatenate(times)).groupby(np.concatenate(owners)).median()
+    median_us = {accounts.items[int(code)]: int(moment) for code, moment in moments.items()}  # type: ignore[call-overload]
+    return Sample(codes, prompts, median_us, accounts, count, rejects.total)
+
+
+def contributions(
+    traffic: Sequence[Path], heads: Sequence[Head], head_of: dict[str, int], progress: Progress | None = None
+) -> tuple[Ordered, Names]:
+    """Second pass: contributions of the accounts in ``head_of``, each read by the head given for it.
+
+    Returns exchanges sorted by account and time, without duplicates, gaps filled in.
+    """
+    accounts, sessions = Names(), Names()
+    parts: list[Ordered] = []
+    count = 0
+    for batch in _batches(traffic, accounts, sessions, Rejects()):
+        which = np.array([head_of.get(name, -1) for name in accounts.items], np.int64)[batch.account]
+        versions = [contribute(batch, head) for head in heads]
+        for k, rows in enumerate(versions):
+            versions[0].text[which == k] = rows.text[which == k]
+        parts.append(Ordered(batch.account, batch.session, batch.identity, versions[0]).take(which >= 0))
+        count += len(batch.time_us)
+        if progress:
+            progress("contribute", count, 0)
+    held = Ordered(
+        np.concatenate([part.account for part in parts]),
+        np.concatenate([part.session for part in parts]),
+        np.concatenate([part.identity for part in parts]),
+        Contributions.concat([part.rows for part in parts]),
+    )
+    first = np.sort(np.unique(held.identity, return_index=True)[1])
+    return order(held.take(first)), accounts
+
+
+def cut_windows(
+    time_us: NDArray[np.int64],
+    session: NDArray[np.int64],
+    sizes: Sequence[int],
+    per_account: int,
+    rng: np.random.Generator,
+) -> list[tuple[str, NDArray[np.int64]]]:
+    """Windows of one account's exchanges (sorted by time): ``(scope, row numbers)``.
+
+    The account as a whole; ``per_account`` slices of every size that fits; as many days and sessions.
+    """
+    count = len(time_us)
+    if count < LEAST:
+        return []
+    windows = [("account", np.arange(count))]
+    for size in sizes:
+        if size < count:
+            starts = rng.choice(count - size + 1, min(per_account, count - size + 1), replace=False)
+            windows += [("slice", np.arange(start, start + size)) for start in starts]
+    for scope, keys in (("day", time_us // _DAY_US), ("session", session)):
+        names, inverse, sizes_of = np.unique(keys, return_inverse=True, return_counts=True)
+        fitting = np.flatnonzero((sizes_of >= LEAST) & (sizes_of < count))
+        for k in rng.permutation(fitting)[:per_account]:
+            windows.append((scope, np.flatnonzero(inverse == k)))
+    return windows
+
+
+def _features(ordered: Ordered, windows: list[NDArray[np.int64]], progress: Progress | None) -> NDArray[np.float32]:
+    parts = []
+    for start in range(0, len(windows), _CHUNK):
+        chunk = windows[start : start + _CHUNK]
+        states = np.empty((len(chunk), WORDS), np.int64)
+        clear(states)
+        entity = np.repeat(np.arange(len(chunk)), [len(rows) for rows in chunk])
+        reduce_rows(states, entity, ordered.rows.take(np.concatenate(chunk)))
+        parts.append(compute(states))
+        if progress:
+            progress("windows", start + len(chunk), len(windows))
+    return np.concatenate(parts)
+
+
+def window_table(
+    ordered: Ordered,
+    accounts: Names,
+    known: pd.DataFrame,
+    sizes: Sequence[int],
+    per_account: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> WindowTable:
+    """Feature rows of every window of the accounts in ``known`` (as ``split.split_accounts`` gives it).
+
+    Exchanges of training and calibration accounts count only before the cut, of test accounts only after it.
+    ``meta`` repeats the account's columns and adds ``scope``, ``n_exchanges`` and ``weight`` (an account's
+    windows weigh 1 together).
+    """
+    time, sessions = ordered.rows.when[:, W["time_us"]], session_keys(ordered)
+    starts = np.searchsorted(ordered.account, np.arange(len(accounts.items) + 1))
+    code_of = {name: code for code, name in enumerate(accounts.items)}
+    cut, windows, rows = known.attrs["cut_us"], [], []
+    for number, (name, split) in enumerate(zip(known["account_id"], known["split"], strict=True)):
+        start, stop = starts[code_of[name]], starts[code_of[name] + 1]
+        middle = start + np.searchsorted(time[start:stop], cut)
+        start, stop = (middle, stop) if split == "test" else (start, middle)
+        rng = np.random.default_rng([seed, number])
+        found = cut_windows(time[start:stop], sessions[start:stop], sizes, per_account, rng)
+        for scope, members in found:
+            windows.append(start + members)
+            rows.append((number, scope, len(members), 1 / len(found)))
+    columns = pd.DataFrame(rows, columns=["number", "scope", "n_exchanges", "weight"])
+    meta = known.reset_index(drop=True).loc[columns["number"]].reset_index(drop=True)
+    meta = pd.concat([meta, columns.drop(columns="number")], axis=1)
+    return WindowTable(_features(ordered, windows, progress), meta)

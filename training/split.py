@@ -1,0 +1,113 @@
+"""Split accounts before anything is fitted: by campaign, by account, by family and by time.
+
+Test gets every account of the families held out, and the accounts that came last; its windows hold only
+exchanges after the cut, those of training and calibration only exchanges before it. Accounts of a campaign
+stay together. Training and calibration accounts also get a fold by family (for honest accounts: by the
+source of their text), so that no prompt head ever scores the family it was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from fingerprint.errors import FingerprintError
+from training.config import Split as SplitConfig
+
+__all__ = ["LABEL_COLUMNS", "LabelError", "read_labels", "split_accounts"]
+
+LABEL_COLUMNS = ("account_id", "label")
+KINDS = ("human", "automation", "mixed", "attack")
+
+
+class LabelError(FingerprintError, ValueError):
+    """The table of labels cannot be used."""
+
+
+def read_labels(path: str) -> pd.DataFrame:
+    """Read ``account_id,label[,kind,family,campaign_id,share]``; one row an account.
+
+    Absent columns are filled: kind ``attack`` or ``human`` by the label, family from the kind, no campaign.
+    """
+    labels = pd.read_csv(path, dtype={"account_id": str, "campaign_id": str, "family": str, "kind": str})
+    absent = [name for name in LABEL_COLUMNS if name not in labels]
+    if absent:
+        raise LabelError(f"{path}: expected columns account_id,label[,kind,family,campaign_id], lacks {absent}")
+    if not set(labels["label"].unique()) <= {0, 1}:
+        raise LabelError(f"{path}: expected labels 0 (honest) and 1 (distillation)")
+    if labels["account_id"].duplicated().any():
+        count = int(labels["account_id"].duplicated().sum())
+        raise LabelError(f"{path}: expected one row an account, {count} rows repeat one")
+    if labels["label"].nunique() < 2:
+        raise LabelError(f"{path}: expected honest and distilling accounts, all labels are {labels['label'].iloc[0]}")
+    attack = labels["label"] == 1
+    if "kind" not in labels:
+        labels["kind"] = np.where(attack, "attack", "human")
+    for name, default in (("family", labels["kind"]), ("campaign_id", ""), ("share", np.nan)):
+        if name not in labels:
+            labels[name] = default
+    labels["family"] = labels["family"].fillna(labels["kind"])
+    labels["campaign_id"] = labels["campaign_id"].fillna("")
+    labels["share"] = labels["share"].astype(float)
+    return labels
+
+
+def _draw(name: str, seed: int) -> float:
+    """A number in [0, 1) that depends on the name and the seed alone."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()) / 2**64
+
+
+def text_group(label: int, family: str) -> str:
+    """What must not be on both sides: the harvest family, or the source of an honest workload's text."""
+    return f"{label}:{family.rsplit(':', 1)[-1]}"
+
+
+def _held_out(labels: pd.DataFrame, share: float, seed: int) -> set[str]:
+    """Text groups for test alone: about ``share`` of the groups of each label, at least one attack group."""
+    chosen: set[str] = set()
+    for label in (0, 1):
+        groups = sorted(labels.loc[labels["label"] == label, "text_group"].unique(), key=lambda g: _draw(g, seed))
+        count = min(round(share * len(groups)), len(groups) - 1)
+        chosen |= set(groups[: max(count, label if len(groups) > 2 else 0)])
+    return chosen
+
+
+def split_accounts(
+    labels: pd.DataFrame, median_us: Mapping[str, int], config: SplitConfig, folds: int, seed: int
+) -> pd.DataFrame:
+    """Assign accounts: columns ``split`` (train, calib, test), ``seen_family``, ``group``, ``fold`` added.
+
+    ``median_us`` is the median time of each account's exchanges; accounts without exchanges are left out.
+    The attribute ``cut_us`` of the result is the time that parts test from the rest.
+    """
+    known = labels[labels["account_id"].isin(set(median_us))].copy()
+    if known.empty:
+        raise LabelError("none of the labelled accounts has an exchange in the traffic")
+    known["text_group"] = [text_group(*row) for row in zip(known["label"], known["family"], strict=True)]
+    known["group"] = known["campaign_id"].where(known["campaign_id"] != "", known["account_id"])
+    known["median_us"] = known["account_id"].map(median_us)
+    group_time = known.groupby("group")["median_us"].transform("median")
+    held_out = _held_out(known, config.unseen_families, seed)
+    known["seen_family"] = ~known["text_group"].isin(held_out)
+    cut = float(np.quantile(group_time[known["seen_family"]], 1 - config.test))
+    calib = config.calib / (config.train + config.calib)
+    inner = np.where([_draw(group, seed) < calib for group in known["group"]], "calib", "train")
+    known["split"] = np.where(known["seen_family"] & (group_time <= cut), inner, "test")
+    order = {name: i for i, name in enumerate(sorted(known["text_group"].unique(), key=lambda g: _draw(g, seed + 1)))}
+    known["fold"] = [order[name] % folds for name in known["text_group"]]
+    known.attrs["cut_us"] = int(cut)
+    _need(known)
+    return known
+
+
+def _need(known: pd.DataFrame) -> None:
+    for split in ("train", "calib", "test"):
+        counts = known.loc[known["split"] == split, "label"].value_counts()
+        if counts.get(0, 0) < 3 or counts.get(1, 0) < 3:
+            raise LabelError(
+                f"the {split} split has {counts.get(0, 0)} honest and {counts.get(1, 0)} distilling accounts; "
+                "at least 3 of each are needed: give more labelled accounts, or fewer families to test alone"
+            )
