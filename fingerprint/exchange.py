@@ -274,7 +274,7 @@ def parse(record: Mapping[str, Any]) -> Exchange:
     return Exchange(identity.encode(), account, session, time_us, prompt.encode(), meta)
 
 
-def _joined(texts: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def joined(texts: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(text) for text in texts], out=offsets[1:])
     return np.frombuffer(b"".join(texts), np.uint8), offsets
@@ -283,12 +283,12 @@ def _joined(texts: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 def batch_of(exchanges: Iterable[Exchange], accounts: Names, sessions: Names) -> Batch:
     """Put accepted records into the columns of a ``Batch``."""
     rows = list(exchanges)
-    data, offsets = _joined([row.prompt for row in rows])
+    data, offsets = joined([row.prompt for row in rows])
     return Batch(
         np.array([accounts.code(row.account_id) for row in rows], np.int32),
         np.array([-1 if row.session_id is None else sessions.code(row.session_id) for row in rows], np.int32),
         np.array([row.time_us for row in rows], np.int64),
-        hash_spans(*_joined([row.exchange_id for row in rows])),
+        hash_spans(*joined([row.exchange_id for row in rows])),
         data,
         offsets,
         np.array([row.meta for row in rows], np.int32).reshape(len(rows), len(M)),

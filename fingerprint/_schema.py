@@ -1,0 +1,164 @@
+"""What a Parquet file of exchange records may look like: which columns, of which types, read in which steps.
+
+Left out: the values in them (``fingerprint._arrow``).
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fingerprint.errors import TrafficError
+from fingerprint.exchange import COUNTS, FIELDS, FLAGS
+
+__all__ = ["INNER", "check_schema", "columns_of", "open_parquet", "steps"]
+
+Array = Any  # pyarrow publishes no types
+INNER: Final = {"client": ("ip_prefix", "user_agent"), "account": ("created_at", "plan", "payment_hash")}
+STEP_BYTES: Final = 32 << 20  # aimed at in one batch
+CHAT_ROWS: Final = 4096
+MANY_REPEATS: Final = 64  # bytes stored a prompt; under it most prompts are repeats, and are read as such
+
+
+def is_text(kind: Array) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_number(kind: Array) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _is_time(kind: Array) -> bool:
+    return is_text(kind) or _is_number(kind) or bool(pa.types.is_timestamp(kind) and kind.tz)
+
+
+def _is_list(kind: Array) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _is_names(kind: Array) -> bool:
+    return _is_list(kind) and (is_text(kind.value_type) or bool(pa.types.is_null(kind.value_type)))
+
+
+def _is_chat(kind: Array) -> bool:
+    return _is_list(kind) and bool(pa.types.is_struct(kind.value_type))
+
+
+def _is_flat(kind: Array) -> bool:
+    return not pa.types.is_nested(kind)
+
+
+Kind = tuple[str, Callable[[Any], bool]]
+TEXT: Final[Kind] = ("text", is_text)
+NUMBER: Final[Kind] = ("a number", _is_number)
+TIME: Final[Kind] = ("a timestamp with time zone, RFC 3339 text or epoch seconds", _is_time)
+STRUCT: Final[Kind] = ("a struct", pa.types.is_struct)
+KINDS: Final[dict[str, Kind]] = {
+    **dict.fromkeys(FIELDS, TEXT),
+    **dict.fromkeys([*COUNTS, "temperature"], NUMBER),
+    **dict.fromkeys(FLAGS, ("true or false", pa.types.is_boolean)),
+    "timestamp": TIME,
+    "messages": ("a list of structs", _is_chat),
+    "tools": ("a list of text", _is_names),
+    "client": STRUCT,
+    "account": STRUCT,
+    **dict.fromkeys(["client.ip_prefix", "client.user_agent", "account.plan", "account.payment_hash"], TEXT),
+    **dict.fromkeys(["client.asn", "client.ja4"], ("text or a number", _is_flat)),
+    "account.created_at": TIME,
+}
+
+
+def _leaves(schema: Array) -> dict[str, Array]:
+    """Type of each known column, the fields of structs by their path."""
+    kinds = {field.name: field.type for field in schema if field.name in FIELDS}
+    for name in ("client", "account"):
+        if name in kinds and pa.types.is_struct(kinds[name]):
+            kinds.update({f"{name}.{inner.name}": inner.type for inner in kinds[name]})
+    return kinds
+
+
+def check_schema(schema: Array, file: str) -> dict[str, Array]:
+    """The types of the columns to read; raises ``TrafficError`` for what ``parse`` could never accept."""
+    kinds = _leaves(schema)
+    for field in ("exchange_id", "account_id", "timestamp", "prompt"):
+        if field not in kinds and not (field == "prompt" and "messages" in kinds):
+            needed = "prompt or messages" if field == "prompt" else field
+            raise TrafficError(f"{file}: expected a column {needed}, found {len(schema)} columns without it")
+    for path, kind in kinds.items():
+        if path in KINDS and not pa.types.is_null(kind) and not KINDS[path][1](kind):
+            raise TrafficError(f"{file}: column {path}: expected {KINDS[path][0]}, got {str(kind)[:60]}")
+        if "." not in path and len(schema.get_all_field_indices(path)) > 1:
+            raise TrafficError(f"{file}: expected one column {path}, found several of that name")
+    wanted = {f"{name}.{inner}" for name, inners in INNER.items() for inner in inners}
+    return {path: kind for path, kind in kinds.items() if path in wanted or (path in FIELDS and path not in INNER)}
+
+
+def columns_of(rows: Array) -> dict[str, Array]:
+    """The columns of a record batch by path; columns without any type are left out: all missing."""
+    columns: dict[str, Array] = {}
+    for name, column in zip(rows.schema.names, rows.columns, strict=True):
+        if name in INNER and pa.types.is_struct(column.type):
+            inners = [inner.name for inner in column.type if inner.name in INNER[name]]
+            columns.update({f"{name}.{inner}": pc.struct_field(column, inner) for inner in inners})
+        else:
+            columns[name] = column
+    return {path: column for path, column in columns.items() if not pa.types.is_null(column.type)}
+
+
+def _repeating(kinds: dict[str, Array], footer: Array) -> list[str]:
+    """Text columns that are read as distinct values and places: a long system prompt is kept once.
+
+    Not those inside structs: Arrow cannot read them so where their dictionary ends in the middle.
+    """
+    names = [path for path, kind in kinds.items() if is_text(kind) and "." not in path]
+    unlike = {"exchange_id", "timestamp"} | ({"prompt"} if _bytes_a_row(footer, "prompt") > MANY_REPEATS else set())
+    return [name for name in names if name not in unlike]
+
+
+def _bytes_a_row(footer: Array, path: str = "") -> float:
+    """Uncompressed size of the widest row group, a row; of one column or of all."""
+    widest = 0.0
+    for i in range(footer.num_row_groups):
+        group = footer.row_group(i)
+        chunks = [group.column(j) for j in range(group.num_columns)] if path else []
+        sizes = [chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == path]
+        widest = max(widest, (sum(sizes) if path else group.total_byte_size) / max(group.num_rows, 1))
+    return widest
+
+
+def open_parquet(path: Path) -> Array:
+    """The open file, repeating columns as distinct values; raises ``TrafficError`` for columns that are off."""
+    with pq.ParquetFile(path) as file:
+        footer, kinds = file.metadata, check_schema(file.schema_arrow, path.name)
+    repeating = _repeating(kinds, footer)
+    return pq.ParquetFile(path, read_dictionary=repeating, buffer_size=1 << 20, pre_buffer=False, metadata=footer)
+
+
+def steps(file: Array, batch_rows: int) -> Iterator[Array]:
+    """Record batches of the known columns, of a bounded size."""
+    kinds = check_schema(file.schema_arrow, "")
+    rows = min(batch_rows, max(16, int(STEP_BYTES / max(_bytes_a_row(file.metadata), 1))))
+    if "messages" in kinds:
+        rows = min(rows, CHAT_ROWS)
+    for batch in file.iter_batches(batch_size=rows, columns=list(kinds)):
+        yield from _parts(batch)
+
+
+def _parts(rows: Array) -> Iterator[Array]:
+    """Slices whose prompts, once repeats are written out, are of a bounded size."""
+    at = rows.schema.get_field_index("prompt")
+    if at < 0 or not pa.types.is_dictionary(rows.column(at).type):
+        yield rows
+        return
+    lengths = pc.take(pc.binary_length(rows.column(at).dictionary), rows.column(at).indices)
+    sizes = np.cumsum(lengths.fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    cuts = np.searchsorted(sizes, np.arange(STEP_BYTES, sizes[-1] if len(sizes) else 0, STEP_BYTES), "right")
+    edges = np.unique(np.r_[0, cuts, len(sizes)])
+    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        yield rows.slice(start, stop - start)

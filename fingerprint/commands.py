@@ -1,0 +1,223 @@
+"""The commands: thin functions over the library. Data on standard output, everything else on standard error.
+
+Known errors are one line and exit status 2; rejected records are summarised and exit status 1. Left out:
+training (``python -m training``).
+"""
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from fingerprint import __version__
+from fingerprint.assemble import HOLD, Assembler, Entities
+from fingerprint.bundle import load
+from fingerprint.errors import FingerprintError, OutOfOrderError
+from fingerprint.exchange import Names
+from fingerprint.features import FEATURES, compute
+from fingerprint.head import Head
+from fingerprint.readers import Rejects, read
+from fingerprint.scorer import Scorer
+from fingerprint.scorer import verify as verify_bundle
+from fingerprint.verdicts import feature_kinds, feature_rows, verdict_kinds, verdict_rows, writer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="fingerprint",
+    help="Find distillation campaigns in the API traffic of large language models.",
+    epilog="Exit status: 0 done; 1 some records were rejected (told on stderr); 2 nothing was done.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class By(StrEnum):
+    """What is judged."""
+
+    session = "session"
+    account = "account"
+
+
+@dataclass
+class Tally:
+    """What went through, for the last line."""
+
+    rejects: Rejects = field(default_factory=Rejects)
+    exchanges: int = 0
+    duplicates: int = 0
+    entities: int = 0
+    levels: Counter[str] = field(default_factory=Counter)
+
+    def line(self, by: By) -> str:
+        """One line of counts; of levels too where there are verdicts."""
+        records = self.exchanges + self.duplicates + self.rejects.total
+        levels = ", ".join(f"{self.levels[level]:,} {level}" for level in ("allow", "review", "act"))
+        return (
+            f"{records:,} records: {self.rejects.total:,} rejected, {self.duplicates:,} duplicates dropped; "
+            f"{self.entities:,} {by}s" + (f": {levels}" if self.levels else "")
+        )
+
+
+def _say(line: str) -> None:
+    """One line on standard error, whatever is in it."""
+    one = " ".join(line.split())
+    print("".join(c if c.isprintable() else "?" for c in one), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Known errors are one line and a status; so are Ctrl-C and a reader of our output that went away."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush there
+        raise typer.Exit(141) from None
+    except KeyboardInterrupt:
+        _say("fingerprint: stopped")
+        raise typer.Exit(130) from None
+    except (FingerprintError, OSError) as error:
+        _say(f"fingerprint: {error}")
+        raise typer.Exit(2) from None
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A spinner with counts, where standard error is a terminal."""
+    columns = SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        yield bar
+
+
+def _assembled(traffic: str, by: By, head: Head, hold: int | None, bar: Progress, tally: Tally) -> Assembler:
+    """All traffic read once."""
+    accounts, sessions, tally.rejects = Names(), Names(), Rejects()
+    assembler = Assembler(by.value, head, accounts, sessions, hold)
+    reading = bar.add_task("reading: exchanges", total=None)
+    for batch in read(traffic, accounts=accounts, sessions=sessions, rejects=tally.rejects):
+        assembler.add(batch)
+        bar.advance(reading, len(batch.time_us))
+    return assembler
+
+
+def _entities(traffic: str, by: By, head: Head, bar: Progress, tally: Tally) -> Iterator[Entities]:
+    """Windows of all entities; what can be read again is first read in the hope that it is nearly in order."""
+    again = Path(traffic).is_file() or Path(traffic).is_dir()
+    try:
+        assembler = _assembled(traffic, by, head, HOLD if again else None, bar, tally)
+    except OutOfOrderError:
+        _say("fingerprint: the traffic is not in the order of time, reading it again and holding all of it")
+        assembler = _assembled(traffic, by, head, None, bar, tally)
+    judging = bar.add_task(f"computing: {by}s", total=None)
+    for entities in assembler.finish():
+        yield entities
+        tally.entities += len(entities.entity_id)
+        bar.advance(judging, len(entities.entity_id))
+    tally.exchanges, tally.duplicates = assembler.exchanges, assembler.duplicates
+
+
+def _check_out(traffic: str, out: str) -> None:
+    """Refuse to write over the traffic, or among it where the next run would read it."""
+    source, target = Path(traffic).resolve(), Path(out).resolve()
+    if out != "-" and traffic != "-" and source in (target, target.parent):
+        raise FingerprintError(f"--out {out}: this is where the traffic is read from, name another place")
+
+
+def _finish(tally: Tally, by: By, began: float) -> None:
+    for line in (*tally.rejects.summary(), *tally.rejects.notices()):
+        _say(line)
+    _say(f"{tally.line(by)} ({time.perf_counter() - began:.1f} s)")
+    if tally.rejects.total:
+        raise typer.Exit(1)
+
+
+Traffic = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRAFFIC",
+        help="A file (.jsonl, .jsonl.gz, .jsonl.zst, .parquet), a directory of these, or - for stdin.",
+    ),
+]
+ByOption = Annotated[By, typer.Option("--by", help="What is judged: each session or each account.")]
+Out = Annotated[str, typer.Option("--out", help="A file (.jsonl, .csv, .parquet), or - for JSONL on stdout.")]
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", help="A model bundle; the one that ships with fingerprint if not given.")
+]
+_EXAMPLES = "\b\nExamples:\n"
+
+
+@app.command(
+    epilog=_EXAMPLES
+    + "  fingerprint score traffic.parquet --by account --out verdicts.csv\n"
+    + "  zcat traffic.jsonl.gz | fingerprint score - --by session --out - | jq 'select(.level == \"act\")'"
+)
+def score(traffic: Traffic, by: ByOption, out: Out, bundle: BundleOption = None) -> None:
+    """Write a verdict for each session or account: score, level, reasons."""
+    began, tally = time.perf_counter(), Tally()
+    with _one_line_errors():
+        _check_out(traffic, out)
+        scorer = Scorer.load(bundle)
+        with writer(out, verdict_kinds()) as write, _progress() as bar:
+            for entities in _entities(traffic, by, scorer.head, bar, tally):
+                rows = verdict_rows(entities, compute(entities.windows), scorer)
+                write(rows)
+                tally.levels.update(rows["level"])
+        _finish(tally, by, began)
+
+
+@app.command(
+    epilog=_EXAMPLES
+    + "  fingerprint features traffic.parquet --by account --out features.parquet\n"
+    + "  fingerprint features traffic/ --by session --out - | head -1"
+)
+def features(traffic: Traffic, by: ByOption, out: Out, bundle: BundleOption = None) -> None:
+    """Write the features of each session or account, as the model sees them."""
+    began, tally, names = time.perf_counter(), Tally(), [feature.name for feature in FEATURES]
+    with _one_line_errors():
+        _check_out(traffic, out)
+        head = load(bundle).head
+        with writer(out, feature_kinds(names)) as write, _progress() as bar:
+            for entities in _entities(traffic, by, head, bar, tally):
+                write(feature_rows(entities, compute(entities.windows), names))
+        _finish(tally, by, began)
+
+
+@app.command(epilog=_EXAMPLES + "  fingerprint verify\n  fingerprint verify models/default")
+def verify(
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="[BUNDLE]", help="A model bundle; the one that ships if not given.")
+    ] = None,
+) -> None:
+    """Check a bundle: its files, its feature set, its operators, and that the model runs."""
+    with _one_line_errors():
+        found = verify_bundle(bundle)
+        digests = ", ".join(sorted(found.manifest["files"]))
+        print(f"{found.path}: bundle {found.bundle_id} is sound: {digests}; {len(FEATURES)} features")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fingerprint {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=_EXAMPLES + "  fingerprint score traffic.jsonl --by account --out -\n  fingerprint COMMAND --help")
+def _fingerprint(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Find distillation campaigns in the API traffic of large language models."""

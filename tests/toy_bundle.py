@@ -1,0 +1,63 @@
+"""A small true bundle for tests: the score follows ``logprobs_share`` (0 allow, a half review, 1 act)."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from builders import random_head
+from onnx import TensorProto, helper, numpy_helper
+
+from fingerprint.features import FEATURE_SET, FEATURES
+
+FOLLOWED = "logprobs_share"
+
+
+def toy_model() -> bytes:
+    """sigmoid(8 x - 4) of one feature, a missing one taken as 0."""
+    names = [feature.name for feature in FEATURES]
+    weights = np.zeros((len(names), 1), np.float32)
+    weights[names.index(FOLLOWED)] = 8
+    constants = {"zero": np.zeros(1, np.float32), "weights": weights, "bias": np.array([-4], np.float32)}
+    nodes = [
+        helper.make_node("IsNaN", ["features"], ["absent"]),
+        helper.make_node("Where", ["absent", "zero", "features"], ["known"]),
+        helper.make_node("MatMul", ["known", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["margin"]),
+        helper.make_node("Sigmoid", ["margin"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(names)])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in ("margin", "probability")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def toy_bundle(directory: Path) -> Path:
+    """Write the bundle; returns its directory."""
+    directory.mkdir(parents=True)
+    (directory / "model.onnx").write_bytes(toy_model())
+    compact, info = random_head().compact()
+    np.save(directory / "head.npy", compact)
+    (directory / "card.md").write_text("# A toy\n")
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(directory.iterdir())}
+    manifest = {
+        "format": 1,
+        "bundle_id": "fp-toy",
+        "package_version": "0",
+        "feature_set": FEATURE_SET,
+        "features": [feature.name for feature in FEATURES],
+        "files": files,
+        "opset": {"ai.onnx": 17},
+        "thresholds": {"review": 0.4, "act": 0.9},
+        "baseline": {feature.name: [0.0, 0.0, 1.0] for feature in FEATURES},
+        "head": info,
+    }
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    return directory

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import roc_curve
+
+from training.config import RunConfig
+from training.evaluate import (
+    SIZE_BINS,
+    Evaluation,
+    EvaluationError,
+    calibration_table,
+    clopper_pearson,
+    evaluate,
+    recall_at_fpr,
+    single_feature_auc,
+)
+from training.fit import Model
+
+if TYPE_CHECKING:
+    from conftest import Matrix
+
+
+@pytest.fixture(scope="module")
+def result(model: Model, matrix: Matrix, config: RunConfig) -> Evaluation:
+    return evaluate(model, matrix.X, matrix.meta, config.evaluation, config.seed)
+
+
+def test_recall_at_a_rate_is_a_point_of_the_roc_curve() -> None:
+    rng = np.random.default_rng(0)
+    label, weight = rng.integers(0, 2, 2000), rng.random(2000)
+    score = np.round(rng.normal(size=2000) + label, 1)
+    for fpr in (0.003, 0.01, 0.1):
+        found = recall_at_fpr(label, score, weight, fpr)
+        rates, recalls, _ = roc_curve(label, score, sample_weight=weight, drop_intermediate=False)
+        assert found.fpr <= fpr
+        assert found.recall == pytest.approx(recalls[rates <= fpr].max())
+
+
+def test_equal_scores_are_not_split_to_reach_a_rate() -> None:
+    found = recall_at_fpr([0] * 10 + [1] * 10, [0.5] * 20, np.ones(20), 0.3)
+    assert (found.recall, found.fpr) == (0, 0)
+
+
+def test_intervals_hold_the_estimate_and_have_width(result: Evaluation) -> None:
+    m = result.metrics
+    assert 0.5 < m["roc_auc"] <= 1
+    for key in ("recall_at_fpr_0.01", "recall_unseen_at_fpr_0.01", "recall_at_fpr_0.003"):
+        assert m[f"{key}_low"] <= m[key] <= m[f"{key}_high"]
+    assert m["recall_at_fpr_0.01_low"] < m["recall_at_fpr_0.01_high"]
+    assert m["fpr_realised_at_0.01"] <= 0.01
+    assert m["account_fpr_at_review_low"] <= m["account_fpr_at_review"] <= m["account_fpr_at_review_high"]
+    assert all(np.isfinite(v) for v in m.values())
+
+
+def test_only_the_test_split_is_measured(result: Evaluation, model: Model, matrix: Matrix, config: RunConfig) -> None:
+    X = np.where((matrix.meta["split"] == "test").to_numpy()[:, None], matrix.X, np.float32(9))
+    again = evaluate(model, X, matrix.meta, config.evaluation, config.seed)
+    assert again.metrics == result.metrics
+    assert result.metrics["windows"] == (matrix.meta["split"] == "test").sum()
+
+
+def test_families_never_trained_on_are_told_apart(result: Evaluation) -> None:
+    table = result.tables["by_family"].set_index("family")
+    assert table["seen_family"].to_dict() == {"harvest": True, "judge": True, "rewrite": False}
+    assert (table["low_0.01"] <= table["recall_at_fpr_0.01"]).all()
+    unseen = table.loc["rewrite", "recall_at_fpr_0.01"]
+    assert unseen == pytest.approx(result.metrics["recall_unseen_at_fpr_0.01"])
+
+
+def test_slices_add_up_to_all_attack_windows(result: Evaluation) -> None:
+    attack = int((result.scored["label"] == 1).sum())
+    for name in ("by_family", "by_window_size", "by_share", "by_scope", "by_window_size_and_share"):
+        assert result.tables[name]["windows"].sum() == attack, name
+    assert list(result.tables["by_window_size"]["window_size"]) == list(SIZE_BINS)
+
+
+def test_benign_workloads_count_accounts(result: Evaluation, model: Model) -> None:
+    table = result.tables["benign_workloads"].set_index("family")
+    chat = result.scored.query("family == 'chat' and label == 0")
+    flagged = chat[chat["score"] >= model.thresholds.review]["account_id"].nunique()
+    assert table.loc["chat", "review_accounts"] == flagged
+    assert table.loc["chat", "accounts"] == chat["account_id"].nunique()
+    assert (table["review_low"] <= table["review_fpr"]).all()
+    assert (table["act_fpr"] <= table["review_fpr"]).all()
+
+
+@pytest.mark.parametrize(("hits", "total"), [(0, 40), (3, 40), (40, 40)])
+def test_the_exact_interval_is_scipys(hits: int, total: int) -> None:
+    low, high = clopper_pearson(hits, total, 0.95)
+    exact = binomtest(hits, total).proportion_ci(0.95, "exact")
+    assert (float(low), float(high)) == pytest.approx((exact.low, exact.high))
+
+
+def test_calibrated_scores_have_a_small_calibration_error(result: Evaluation) -> None:
+    assert result.metrics["ece"] < 0.1
+    table = calibration_table(result.scored)
+    assert table["weight"].sum() == pytest.approx(result.scored["account_weight"].sum())
+
+
+def test_a_feature_that_gives_the_label_away_is_suspect() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 500)
+    X = rng.normal(size=(500, 3)).astype(np.float32)
+    X[:, 1] -= 5 * label
+    X[label == 1, 2] = np.nan
+    table = single_feature_auc(X, pd.DataFrame({"label": label}), ["noise", "leak", "gap"]).set_index("feature")
+    assert table["suspect"].to_dict() == {"leak": True, "noise": False, "gap": True}
+    assert table.loc["leak", "auc"] > 0.99
+    assert table.loc["gap", "auc_missing"] == 1.0
+
+
+def test_a_test_split_of_one_class_is_a_clear_error(model: Model, matrix: Matrix, config: RunConfig) -> None:
+    benign = matrix.meta["label"] == 0
+    with pytest.raises(EvaluationError, match="test split: expected benign and attack rows"):
+        evaluate(model, matrix.X[benign], matrix.meta[benign], config.evaluation, config.seed)
+
+
+def test_no_unseen_family_leaves_its_metrics_out(model: Model, matrix: Matrix, config: RunConfig) -> None:
+    found = evaluate(model, matrix.X, matrix.meta.assign(seen_family=True), config.evaluation, config.seed)
+    assert not [key for key in found.metrics if "unseen" in key]

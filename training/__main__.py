@@ -1,0 +1,180 @@
+"""The command line of training: one verb a stage, thin functions over the library.
+
+    python -m training --help
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fingerprint.errors import FingerprintError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Make labelled traffic, train and track a model, measure it. `fingerprint` is what serves it.",
+)
+STAGES = {
+    "world": "making the world",
+    "read": "reading traffic",
+    "head": "training prompt heads",
+    "contribute": "reading prompts with the heads",
+    "windows": "cutting windows, computing features",
+    "tune": "tuning (Optuna)",
+    "fit": "training LightGBM, calibrating",
+    "export": "exporting to ONNX, proving parity",
+    "evaluate": "evaluating on held-out accounts",
+    "track": "tracking in MLflow",
+}
+Corpora = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Folder of public prompts and clocks.")]
+
+
+class Stages:
+    """Progress on stderr: a bar a stage on a terminal, a line a stage elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        columns = (TextColumn("{task.description:38}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bars = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self.stage, self.started, self.task = "", time.perf_counter(), None
+
+    def __enter__(self) -> Stages:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish()
+        self.bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self.stage:
+            self._finish()
+            self.stage, self.started = stage, time.perf_counter()
+            self.task = self.bars.add_task(STAGES.get(stage, stage), total=total or None)
+        assert self.task is not None
+        self.bars.update(self.task, completed=done, total=total or None)
+
+    def _finish(self) -> None:
+        if self.stage and self.task is not None:
+            task = self.bars.tasks[self.bars.task_ids.index(self.task)]
+            total = task.total or task.completed or 1
+            self.bars.update(self.task, completed=total, total=total)
+            if not self.console.is_terminal:
+                took = time.perf_counter() - self.started
+                self.console.print(f"{STAGES.get(self.stage, self.stage):38} {took:6.1f} s", highlight=False)
+        self.stage = ""
+
+    def of(self, stage: str) -> Callable[[int, int], None]:
+        """Progress of one stage."""
+        return lambda done, total: self(stage, done, total)
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Option(help="Folder to write: traffic/*.parquet, labels.csv, world.json.")],
+    accounts: Annotated[int, typer.Option(min=8, help="Accounts of all kinds.")] = 400,
+    seed: Annotated[int, typer.Option(help="The same seed and options give the same world.")] = 7,
+    corpora: Corpora = None,
+    days: Annotated[int, typer.Option(min=2, help="Length of the traffic.")] = 30,
+) -> None:
+    """Make labelled traffic: people, honest automation, gateways and campaigns.
+
+    Example: python -m training world --out /tmp/world --accounts 400
+    """
+    from training.world import make_world
+
+    with Stages() as stages:
+        made = make_world(out, accounts=accounts, seed=seed, corpora=corpora, days=days, progress=stages.of("world"))
+    print(json.dumps({"accounts": made.accounts, "exchanges": made.exchanges, "by_kind": made.by_kind}))
+
+
+@app.command()
+def run(
+    traffic: Annotated[list[Path], typer.Option(exists=True, help="File or folder of exchange records; repeatable.")],
+    labels: Annotated[Path, typer.Option(exists=True, help="CSV: account_id,label[,kind,family,campaign_id,share].")],
+    bundle: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
+    config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings.")] = None,
+    corpora: Corpora = None,
+    trials: Annotated[int | None, typer.Option(min=0, help="Optuna trials (overrides the settings).")] = None,
+) -> None:
+    """Train, calibrate, evaluate, track, export, and write a bundle.
+
+    Example: python -m training run --traffic /tmp/world/traffic --labels /tmp/world/labels.csv --bundle /tmp/bundle
+    """
+    from training.config import load
+    from training.demo import summary
+    from training.pipeline import run as run_pipeline
+
+    settings = load(config, {} if trials is None else {"tune.trials": trials})
+    origin = _origin(traffic)
+    with Stages() as stages:
+        result = run_pipeline(traffic, labels, bundle, settings, corpora=corpora, origin=origin, progress=stages)
+    summary(result, Console())
+
+
+def _origin(traffic: list[Path]) -> list[dict[str, object]]:
+    """What a world says of itself, where traffic is one."""
+    described = [path.parent / "world.json" for path in traffic]
+    return [{"name": "world", **json.loads(path.read_text())} for path in described if path.is_file()]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
+    accounts: Annotated[int, typer.Option(min=200, help="Accounts in the small world.")] = 1200,
+) -> None:
+    """The main job on a small built-in world, from nothing to a tracked model (about a minute)."""
+    from training.demo import demo as run_demo
+    from training.demo import summary
+
+    with Stages() as stages:
+        result = run_demo(out.resolve(), accounts, stages, stages.of("world"))
+    summary(result, Console())
+
+
+@app.command()
+def bench(
+    bundle: Annotated[Path | None, typer.Option(exists=True, help="Bundle to measure (default: the shipped one).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
+    rows: Annotated[int, typer.Option(min=10_000, help="Exchanges in the batch benchmark.")] = 400_000,
+) -> None:
+    """Measure speed side by side with the peers, in one run."""
+    from fingerprint.bundle import load as load_bundle
+    from training.bench import bench as measure
+    from training.bench import report
+
+    text = report(measure(bundle, rows), load_bundle(bundle).bundle_id)
+    print(text)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+
+
+@app.command("features-doc")
+def features_doc(out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/features.md")) -> None:
+    """Write docs/features.md from the feature table."""
+    from training.features_doc import render
+
+    out.write_text(render(), encoding="utf-8")
+
+
+def main() -> None:
+    """Run the command; known errors are one line on stderr and exit status 2."""
+    try:
+        app()
+    except (FingerprintError, OSError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The model card: what the model was trained on, what it was measured at, and what it must not be used for.
+
+Markdown that reads alone, beside the bundle and in MLflow. The same inputs give the same text: it holds no time
+and no path, so that the bundle id depends on content alone. Left out: plots (`plots`) and any new computation.
+
+Sections follow Mitchell et al. 2019, Model Cards for Model Reporting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+import fingerprint
+from fingerprint.features import FEATURE_SET
+from training.config import RunConfig
+from training.evaluate import SIMULATED, Evaluation
+from training.export import ParityReport
+from training.fit import Model
+
+USE = """Scores one window of an account's exchanges with a model API: the probability that it is part of a distillation
+campaign. It is meant to put accounts before an analyst, and never to close an account by itself. It reads no country,
+language, name or network identity, and keeps no prompt text."""
+
+RETRAIN = "python -m training run --traffic TRAFFIC --labels LABELS --bundle DIR"
+
+LIMITS = f"""- **Every detection figure is measured on {SIMULATED}**: real or generated harvesting prompts paired with
+  automation clocks. No public log of a real campaign exists. Expect other numbers on real campaigns.
+- False-positive rates hold for workloads like those in the table. A legitimate workload that is not in it may be
+  flagged more often; measure on your own traffic, and set your own thresholds, before acting on scores.
+- Scores are calibrated for the share of attack in the training data, not for yours.
+- Windows of few exchanges, and campaigns diluted among honest traffic, are found less often: see the tables."""
+
+
+def card(
+    *,
+    config: RunConfig,
+    model: Model,
+    meta: pd.DataFrame,
+    evaluation: Evaluation,
+    parity: ParityReport,
+    training_data: Sequence[Mapping[str, Any]],
+    retrain: str = RETRAIN,
+) -> str:
+    """Markdown of the whole card.
+
+    meta: all rows with split, label, account_id; training_data: one mapping a source, shown as a table (name, counts,
+    licence, digest, as given); retrain: the command that made this model.
+    """
+    parts = [
+        "# Model card: fingerprint, distillation campaigns in API traffic",
+        USE,
+        "## Measured at",
+        f"On the test split, {SIMULATED}: accounts after the time of training, and families never trained on. "
+        f"Intervals: {config.evaluation.confidence:.0%}, resampling whole accounts and campaigns.",
+        markdown(_headline(evaluation.metrics, config.evaluation.fprs)),
+        *_slices(evaluation, config.evaluation.fprs[0]),
+        "## Thresholds",
+        _thresholds(model, config),
+        "### Benign accounts that reach them, by workload (95 % exact intervals)",
+        markdown(_workloads(evaluation.tables["benign_workloads"])),
+        "## Trained on",
+        markdown(pd.DataFrame([dict(row) for row in training_data])),
+        markdown(_counts(meta)),
+        "## Limits",
+        LIMITS,
+        _suspects(evaluation.tables["single_features"]),
+        "## Model and export",
+        _export(model, evaluation.metrics, parity),
+        "## Retrain",
+        f"```sh\n{retrain}\n```",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table; floats to three digits, digests cut, pipes escaped; empty for an empty table."""
+    if table.empty:
+        return ""
+    rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(object).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(_cell(value) for value in row) + " |" for row in rows)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.0f}" if value.is_integer() else f"{value:.3f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+    text = str(value).replace("|", "\\|").replace("\n", " ")
+    return f"{text[:12]}…" if len(text) == 64 and " " not in text else text  # a sha256
+
+
+def _headline(metrics: Mapping[str, float], fprs: Sequence[float]) -> pd.DataFrame:
+    rows = []
+    for fpr in fprs:
+        for name, key in (("all families", "recall"), ("families never trained on", "recall_unseen")):
+            found = [metrics.get(f"{key}_at_fpr_{fpr:g}{end}", float("nan")) for end in ("", "_low", "_high")]
+            realised = f"{metrics[f'fpr_realised_at_{fpr:g}']:.2%}"
+            rows.append((f"recall at {fpr:.1%} false positives, {name}", *found, realised))
+    for name, key in (("ROC AUC", "roc_auc"), ("PR AUC", "pr_auc"), ("Brier score", "brier")):
+        rows.append((name, metrics[key], float("nan"), float("nan"), ""))
+    return pd.DataFrame(rows, columns=["measure", "value", "low", "high", "realised false positives"])
+
+
+def _slices(evaluation: Evaluation, fpr: float) -> list[str]:
+    """Recall at the first rate by family, window size and attacker share."""
+    parts = []
+    for name, title in (("by_family", "family"), ("by_window_size", "window size"), ("by_share", "attacker's share")):
+        table = evaluation.tables[name].rename(columns={f"recall_at_fpr_{fpr:g}": "recall"})
+        table = table.rename(columns={f"low_{fpr:g}": "low", f"high_{fpr:g}": "high", "seen_family": "trained on"})
+        if "attacker_share" in table:
+            table["attacker_share"] = [f"{share:.0%}" for share in table["attacker_share"]]
+        unused = [column for column in table.columns if column.rpartition("_")[2].startswith("0.")]
+        parts += [f"### Recall at {fpr:.0%} by {title} ({SIMULATED})", markdown(table.drop(columns=unused))]
+    return parts
+
+
+def _workloads(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.sort_values(["review_fpr", "accounts"], ascending=False)
+    out = table[["family", "accounts"]].copy()
+    for level in ("review", "act"):
+        ends = zip(table[f"{level}_fpr"], table[f"{level}_low"], table[f"{level}_high"], strict=True)
+        out[level] = [f"{rate:.1%} ({low:.1%} to {high:.1%})" for rate, low, high in ends]
+    return out.rename(columns={"family": "workload"})
+
+
+def _counts(meta: pd.DataFrame) -> pd.DataFrame:
+    split = pd.Categorical(meta["split"], ["train", "calib", "test"], ordered=True)
+    side = meta["label"].map({0: "benign", 1: "attack"})
+    out = meta.groupby([split, side], observed=True)["account_id"].agg(accounts="nunique", windows="size")
+    out.index.names = ["split", "kind"]
+    return out.reset_index()
+
+
+def _thresholds(model: Model, config: RunConfig) -> str:
+    levels, shares = model.thresholds, config.thresholds
+    text = (
+        f"`review` from {levels.review:.4f} and `act` from {levels.act:.4f}: on the calibration split "
+        f"{shares.review:.1%} and {shares.act:.1%} of benign accounts have any window that reaches them. "
+        f"They rest on {levels.benign_accounts} benign accounts"
+    )
+    if levels.extrapolated:
+        names = " and ".join(f"`{name}`" for name in levels.extrapolated)
+        return f"{text}, too few to observe {names}: extrapolated along an exponential tail."
+    return text + "."
+
+
+def _suspects(table: pd.DataFrame) -> str:
+    """Names the features that separate the simulation alone, or says there are none."""
+    names = table.loc[table["suspect"], "feature"].tolist()
+    if not names:
+        return "- No single feature separates simulated attack from benign windows with an AUC above 0.9."
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"- Suspect: these features alone reach an AUC above 0.9 on the simulation, and may leak it: {listed}."
+
+
+def _export(model: Model, metrics: Mapping[str, float], parity: ParityReport) -> str:
+    params = model.params
+    return "\n".join(
+        [
+            f"- LightGBM, {model.booster.num_trees()} trees of at most {params.num_leaves} leaves, "
+            f"{len(model.feature_names)} features (set `{FEATURE_SET}`, fingerprint {fingerprint.__version__}).",
+            f"- Calibration: {model.calibration.method} on raw margins; expected error {metrics['ece']:.3f}.",
+            f"- ONNX against LightGBM over {parity.rows} rows, {parity.edge_rows} of them on the edges of splits: "
+            f"{parity.decision_differences} different decisions, largest difference of probability "
+            f"{parity.probability_error:.1e}.",
+        ]
+    )

@@ -1,0 +1,248 @@
+"""The settings of a run: frozen sections with defaults, checked, and overridden by one TOML file.
+
+Sections state *what* is asked of a run. Paths, file names and the world's own settings are arguments of the
+commands and stay out; nothing is read from the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from fingerprint.errors import FingerprintError
+
+
+class ConfigError(FingerprintError, ValueError):
+    """A setting is unknown, of the wrong type or out of range; the message says what is allowed."""
+
+
+def _check(ok: bool, name: str, expected: str, got: object) -> None:
+    if not ok:
+        raise ConfigError(f"{name}: expected {expected}, got {got!r}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Shares of accounts and campaigns in each split; `unseen_families` of the families go to test alone."""
+
+    train: float = 0.5
+    calib: float = 0.2
+    test: float = 0.3
+    unseen_families: float = 0.25
+
+    def __post_init__(self) -> None:
+        parts = (self.train, self.calib, self.test)
+        _check(all(0 < p < 1 for p in parts), "split", "shares between 0 and 1", parts)
+        _check(abs(sum(parts) - 1) < 1e-9, "split", "train + calib + test = 1", sum(parts))
+        _check(0 <= self.unseen_families < 1, "split.unseen_families", "0 to below 1", self.unseen_families)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Window sizes cut from each account, in exchanges, and how many of each size an account may give."""
+
+    sizes: tuple[int, ...] = (3, 10, 30, 100, 300, 1000)
+    per_account: int = 2
+
+    def __post_init__(self) -> None:
+        _check(bool(self.sizes) and min(self.sizes) >= 3, "windows.sizes", "sizes of 3 or more", self.sizes)
+        _check(self.sizes == tuple(sorted(set(self.sizes))), "windows.sizes", "rising sizes", self.sizes)
+        _check(self.per_account >= 1, "windows.per_account", "1 or more", self.per_account)
+
+
+@dataclass(frozen=True)
+class Tune:
+    """The Optuna study: trials, seconds at most, folds that leave families out, and the study's own storage.
+
+    `storage` is empty for memory or an sqlite URL; it is never the file MLflow uses.
+    """
+
+    trials: int = 8
+    timeout_s: float = 60.0
+    folds: int = 3
+    target_fpr: float = 0.01
+    storage: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self.trials >= 0, "tune.trials", "0 or more", self.trials)
+        _check(self.timeout_s > 0, "tune.timeout_s", "seconds above 0", self.timeout_s)
+        _check(self.folds >= 2, "tune.folds", "2 or more", self.folds)
+        _check(0 < self.target_fpr < 1, "tune.target_fpr", "a share between 0 and 1", self.target_fpr)
+
+
+@dataclass(frozen=True)
+class LightGBM:
+    """Parameters that tuning starts from; `max_trees` and `max_leaves` bound size, and with it latency.
+
+    80 trees is also where onnxruntime starts to spread the trees of one row over threads, which only costs.
+    """
+
+    max_trees: int = 80
+    max_leaves: int = 24
+    trees: int = 80
+    num_leaves: int = 16
+    learning_rate: float = 0.1
+    min_data_in_leaf: int = 40
+    feature_fraction: float = 0.7
+    bagging_fraction: float = 0.8
+    lambda_l2: float = 5.0
+    path_smooth: float = 1.0
+    num_threads: int = 2
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.trees <= self.max_trees, "lightgbm.trees", f"1 to {self.max_trees}", self.trees)
+        _check(
+            2 <= self.num_leaves <= self.max_leaves,
+            "lightgbm.num_leaves",
+            f"2 to {self.max_leaves}",
+            self.num_leaves,
+        )
+        _check(0 < self.learning_rate <= 1, "lightgbm.learning_rate", "above 0, at most 1", self.learning_rate)
+        _check(self.min_data_in_leaf >= 1, "lightgbm.min_data_in_leaf", "1 or more", self.min_data_in_leaf)
+        for name in ("feature_fraction", "bagging_fraction"):
+            _check(0 < getattr(self, name) <= 1, f"lightgbm.{name}", "above 0, at most 1", getattr(self, name))
+        _check(min(self.lambda_l2, self.path_smooth) >= 0, "lightgbm", "penalties of 0 or more", self)
+        _check(self.num_threads >= 1, "lightgbm.num_threads", "1 or more", self.num_threads)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Calibrators that compete by held-out log loss on the calibration split; folds keep groups whole."""
+
+    methods: tuple[str, ...] = ("platt", "beta")
+    folds: int = 5
+
+    def __post_init__(self) -> None:
+        known = {"platt", "beta"}
+        _check(
+            bool(self.methods) and set(self.methods) <= known,
+            "calibration.methods",
+            f"some of {sorted(known)}",
+            self.methods,
+        )
+        _check(self.folds >= 2, "calibration.folds", "2 or more", self.folds)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Shares of benign accounts that may reach each level; fixed on the calibration split."""
+
+    review: float = 0.01
+    act: float = 0.003
+
+    def __post_init__(self) -> None:
+        _check(0 < self.act < self.review < 1, "thresholds", "0 < act < review < 1", (self.review, self.act))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """False-positive rates to report at, and how many bootstrap resamples the intervals rest on."""
+
+    fprs: tuple[float, ...] = (0.01, 0.003)
+    bootstrap: int = 300
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        _check(
+            bool(self.fprs) and all(0 < f < 1 for f in self.fprs),
+            "evaluation.fprs",
+            "shares between 0 and 1",
+            self.fprs,
+        )
+        _check(self.bootstrap >= 20, "evaluation.bootstrap", "20 or more", self.bootstrap)
+        _check(0.5 <= self.confidence < 1, "evaluation.confidence", "0.5 to below 1", self.confidence)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Names in MLflow. The tracking URI is MLFLOW_TRACKING_URI or `sqlite:///mlflow.db`, not a setting."""
+
+    experiment: str = "fingerprint"
+    registered_model: str = "fingerprint"
+    alias: str = "challenger"
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check(bool(getattr(self, item.name)), f"tracking.{item.name}", "a name", getattr(self, item.name))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of one training run."""
+
+    seed: int = 20260701
+    split: Split = field(default_factory=Split)
+    windows: Windows = field(default_factory=Windows)
+    tune: Tune = field(default_factory=Tune)
+    lightgbm: LightGBM = field(default_factory=LightGBM)
+    calibration: Calibration = field(default_factory=Calibration)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    tracking: Tracking = field(default_factory=Tracking)
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved settings as nested plain values (tuples as lists), for logging and for TOML."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+def load(path: Path | str | None = None, overrides: Mapping[str, object] | None = None) -> RunConfig:
+    """The settings of TOML file `path` (defaults for what it leaves out), then `overrides` by dotted key.
+
+    `overrides` looks like `{"tune.trials": 3}`. Raises ConfigError for an unreadable file, an unknown key
+    (the known ones are listed), a wrong type or a value out of range.
+    """
+    values = _read(Path(path)) if path is not None else {}
+    for key, value in (overrides or {}).items():
+        _put(values, key, value)
+    config: RunConfig = _build(RunConfig, values, "")
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: expected a TOML file of settings: {error}") from error
+
+
+def _put(values: dict[str, Any], key: str, value: object) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        _check(isinstance(values, dict), key, f"{section!r} to be a section", values)
+    values[last] = value
+
+
+def _build(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+    """An instance of dataclass `cls` from plain `values`; nested sections recurse."""
+    types = get_type_hints(cls)
+    unknown = sorted(set(values) - set(types))
+    if unknown:
+        where = f"section [{prefix[:-1]}]" if prefix else "the top level"
+        raise ConfigError(f"unknown setting {prefix}{unknown[0]}: {where} knows {', '.join(types)}")
+    return cls(**{key: _coerce(types[key], value, prefix + key) for key, value in values.items()})
+
+
+def _coerce(kind: Any, value: object, name: str) -> Any:
+    if is_dataclass(kind):
+        _check(isinstance(value, Mapping), name, "a section", value)
+        return _build(kind, value, f"{name}.")  # type: ignore[arg-type]  # a Mapping by the line above
+    if kind in (tuple[int, ...], tuple[float, ...], tuple[str, ...]):
+        _check(isinstance(value, list | tuple), name, "a list", value)
+        return tuple(_coerce(kind.__args__[0], item, name) for item in value)  # type: ignore[attr-defined]  # as above
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _check(type(value) is kind, name, f"a value of type {kind.__name__}", value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,199 @@
+"""Real prompts from a corpora directory (`sources.csv`, `prompts/NAME.jsonl.gz`), read as data and nothing else.
+
+A source has a role (harvest, human, automation) and a use (train, validate); only the uses asked for are opened, so
+that the shipped model stays clean. Prompts keep their unit (a user, a session, a task) and its order; lone
+surrogates and NULs are removed and very long prompts cut. Sources used on both sides (`SHARED`) are divided by
+unit, as are human sources between honest accounts and the cover traffic of attacks. Left out: what accounts do
+with the text (populations) and the clocks (clocks).
+"""
+
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+LONGEST = 24_000
+MULTI_TURN = (
+    "api_bank", "glaive_en", "glaive_zh", "swe_agent", "realhumaneval", "mt_bench", "crosswoz_zh", "hotel_ja",
+    "tutoring", "irc",
+)  # fmt: skip
+SHARED = ("gsm8k", "swe_agent")
+MATERIAL = ("metamath_prefixes", "cot_fewshot", "camel_slots", "eval_cot_prefixes", "judge_templates")
+FAMILY = {
+    "glaive_en": "glaive", "glaive_zh": "glaive", "seal_tools_full": "seal_tools",
+    "metamath_backward": "metamath", "gsm8k": "metamath",
+}  # fmt: skip
+CAPABILITY = {
+    "gpteacher_codegen": "software_engineering", "gpteacher_roleplay": "chat", "gpteacher_toolformer": "tool_use",
+    "seal_tools": "tool_use", "seal_tools_full": "tool_use", "api_bank": "tool_use", "glaive_en": "tool_use",
+    "glaive_zh": "tool_use", "contest_reasoning": "reasoning", "metamath_backward": "reasoning",
+    "metamath_prefixes": "cot_elicitation", "cot_fewshot": "cot_elicitation", "ultrachat_eval": "chat",
+    "swe_agent": "planning_agentic", "realhumaneval": "software_engineering", "assistant_volunteers": "chat",
+    "irc": "support", "crosswoz_zh": "support", "hotel_ja": "support", "tutoring": "reasoning",
+    "questions_ru": "chat", "gsm8k": "reasoning", "bbh": "reasoning", "banking_intents": "support",
+    "template_batches": "extraction_labelling", "eval_cot_prefixes": "cot_elicitation",
+    "long_documents": "extraction_labelling", "model_comparison": "chat", "judge_templates": "grading_judging",
+}  # fmt: skip
+RUBRIC_UNIT = {"planning": "planning_agentic", "reasoning": "reasoning", "tool_usage": "tool_use"}
+LANGUAGE = {
+    "questions_ru": "ru",
+    "crosswoz_zh": "zh",
+    "constraints_zh": "zh",
+    "glaive_zh": "zh",
+    "hotel_ja": "ja",
+}
+
+
+class Source(NamedTuple):
+    name: str
+    role: str
+    use: str
+
+
+class Unit(NamedTuple):
+    """Prompts that belong together, in order; `gaps[i]` seconds before prompt i where a clock is known."""
+
+    source: str
+    key: str
+    prompts: tuple[str, ...]
+    gaps: tuple[float, ...] | None
+    lang: str
+
+
+class Corpora:
+    """The sources of a directory whose use is allowed; units are read on first need and kept."""
+
+    def __init__(self, directory: Path, uses: Sequence[str] = ("train",)) -> None:
+        self.directory, self.uses = Path(directory), tuple(uses)
+        with (self.directory / "sources.csv").open(encoding="utf-8", newline="") as f:
+            rows = [Source(r["name"], r["role"], r["use"]) for r in csv.DictReader(f)]
+        self.sources = {s.name: s for s in rows if s.use in self.uses}
+        self._units: dict[str, list[Unit]] = {}
+
+    def names(self, role: str) -> list[str]:
+        """The sources of a role that hold whole prompts."""
+        return [s.name for s in self.sources.values() if s.role == role and s.name not in MATERIAL]
+
+    def units(self, name: str) -> list[Unit]:
+        if name not in self._units:
+            records = _records(self.directory / "prompts" / f"{name}.jsonl.gz")
+            self._units[name] = list(_grouped(name, records))
+        return self._units[name]
+
+    def harvest_units(self, name: str) -> list[Unit]:
+        """What attack accounts may send of a source: all of it, or of a shared one what no honest account has."""
+        if name not in SHARED:
+            return self.units(name)
+        theirs = {p for u in self.honest_units(name) for p in u.prompts}
+        units = [u for u in self.units(name) if side(u) == "harvest"]
+        cut = [u._replace(prompts=tuple(p for p in u.prompts if p not in theirs)) for u in units]
+        return [u for u in cut if u.prompts]
+
+    def honest_units(self, name: str) -> list[Unit]:
+        """What honest accounts may send of a source."""
+        if self.sources[name].role == "human":
+            return [u for u in self.units(name) if side(u) != "cover"]
+        return [u for u in self.units(name) if name not in SHARED or side(u) == "own"]
+
+    @cached_property
+    def cover_units(self) -> list[Unit]:
+        """The part of the human sources that only the cover traffic of attacks uses."""
+        return [u for name in self.names("human") for u in self.units(name) if side(u) == "cover"]
+
+    def material(self, name: str) -> list[str]:
+        """Prefixes and templates to build prompts with."""
+        return [u.prompts[0] for u in self.units(name)] if name in self.sources else []
+
+    def harvest_families(self) -> dict[str, list[str]]:
+        """Harvest family -> its sources."""
+        families: dict[str, list[str]] = {}
+        for name in [*self.names("harvest"), *(s for s in ("gsm8k",) if s in self.sources)]:
+            families.setdefault(FAMILY.get(name, name), []).append(name)
+        return families
+
+
+def side(unit: Unit) -> str:
+    """Which side of a divided source a unit is on: by a hash of its task, the same in every world."""
+    task = unit.key.rpartition("/")[2]
+    if "repo" in task or "simple" in task:  # the demonstrations of one small repository
+        task = "demonstration"
+    h = zlib.crc32(f"8/{unit.source}/{task}".encode()) % 100  # 8: the agent tasks fall evenly
+    if unit.source in SHARED:
+        return "harvest" if h < 50 else "own"
+    return "cover" if h < 20 else "own"
+
+
+def capability(unit: Unit) -> str | None:
+    """The weak capability label of a unit: that of its source, where the source is about one thing."""
+    if unit.source == "biggen_rubrics":
+        return RUBRIC_UNIT.get(unit.key.split("#")[0])
+    return CAPABILITY.get(unit.source)
+
+
+def clean(text: str) -> str:
+    """Without lone surrogates and NULs, cut to the longest length that is kept."""
+    return text[:LONGEST].encode("utf-8", "ignore").decode("utf-8").replace("\0", "")
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as f:
+        for line in f:
+            record: dict[str, Any] = json.loads(line)
+            record["prompt"] = clean(record["prompt"])
+            if record["prompt"].strip():
+                yield record
+
+
+def _grouped(name: str, records: Iterator[dict[str, Any]]) -> Iterator[Unit]:
+    if name not in MULTI_TURN:
+        for i, r in enumerate(records):
+            lang = r.get("lang") or LANGUAGE.get(name, "en")
+            yield Unit(name, f"{r.get('unit', '')}#{i}", (r["prompt"],), None, lang)
+        return
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for r in records:
+        groups.setdefault(str(r["unit"]), []).append(r)
+    for key, rows in groups.items():
+        rows.sort(key=lambda r: (r.get("t", 0.0), r.get("seq", 0)))
+        yield Unit(name, key, tuple(r["prompt"] for r in rows), _gaps(rows), rows[0].get("lang") or "en")
+
+
+def _gaps(rows: list[dict[str, Any]]) -> tuple[float, ...] | None:
+    if any("t" not in r for r in rows):
+        return None
+    times = [float(r["t"]) for r in rows]
+    return (0.0, *(b - a for a, b in pairwise(times)))
+
+
+def fill_slots(template: str, rnd: Random, texts: Sequence[str], longest: int = 1200) -> str:
+    """An evaluation or judge template with every {{ slot }} or {slot} filled by one of `texts`."""
+    template = re.sub(r"\{%.*?%\}", "", template, flags=re.S)
+    return re.sub(r"\{\{.*?\}\}|\{\w+\}", lambda _: rnd.choice(texts)[:longest], template, flags=re.S)
+
+
+def labelled_prompts(
+    directory: Path, *, uses: Sequence[str] = ("train",), per_source: int = 2000, seed: int = 7
+) -> list[tuple[str, str | None, int, str]]:
+    """(prompt, weak capability or None, harvest 0/1, source) for the prompt head, at most `per_source` of each.
+
+    Bare questions of a shared source are not labelled as harvesting: behaviour tells those apart, not text.
+    """
+    corpora, rnd = Corpora(directory, uses), Random(seed)
+    out: list[tuple[str, str | None, int, str]] = []
+    for name, source in corpora.sources.items():
+        if name in ("camel_slots", "eval_cot_prefixes", "judge_templates"):
+            continue
+        harvest = int(source.role == "harvest")
+        units = corpora.units(name) if harvest else corpora.honest_units(name)
+        if name == "swe_agent":
+            harvest, units = 0, corpora.honest_units(name)
+        rows = [(p, capability(u), harvest, name) for u in units for p in u.prompts]
+        out += rows if len(rows) <= per_source else rnd.sample(rows, per_source)
+    return out

@@ -1,0 +1,178 @@
+"""From a model to what serving reads: the graph, the parity gate, and the bundle directory.
+
+Left out: training (`fit`), the conversion itself (`graph`), and reading a bundle (`fingerprint.bundle`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from training.fit import Model, Rows
+from training.graph import OPSET, ZERO, ExportError, Split, float32_threshold, to_onnx
+
+__all__ = ["ExportError", "ParityReport", "bundle_id", "check_parity", "edge_rows", "to_onnx", "write_bundle"]
+
+FORMAT = 1
+MAX_ERROR = 1e-6
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Largest differences between the graph (float32) and the oracle (float64) over `rows` rows."""
+
+    rows: int
+    edge_rows: int
+    probability_error: float
+    margin_error: float
+    decision_differences: int
+
+
+def check_parity(onnx_bytes: bytes, model: Model, X_heldout: Rows) -> ParityReport:
+    """Compares graph and oracle over held-out rows, rows on every threshold, NaN and extremes.
+
+    X_heldout: float32[k, n]. Raises ExportError on any different decision at either threshold, or a
+    probability more than MAX_ERROR away.
+    """
+    edges = edge_rows(model.booster, X_heldout)
+    rows = np.concatenate([X_heldout, edges])
+    session = ort.InferenceSession(onnx_bytes, providers=["CPUExecutionProvider"])
+    margin, probability = (out[:, 0] for out in session.run(["margin", "probability"], {"features": rows}))
+    oracle = model.probability(rows)
+    cuts = model.thresholds.as_dict().values()
+    report = ParityReport(
+        rows=len(rows),
+        edge_rows=len(edges),
+        probability_error=float(np.abs(probability - oracle).max()),
+        margin_error=float(np.abs(margin - model.margin(rows)).max()),
+        decision_differences=sum(int(((probability >= cut) != (oracle >= cut)).sum()) for cut in cuts),
+    )
+    if report.decision_differences or not report.probability_error <= MAX_ERROR:
+        raise ExportError(f"export differs from the model, expected an error of {MAX_ERROR} at most: {report}")
+    return report
+
+
+def edge_rows(booster: lgb.Booster, X: Rows) -> Rows:
+    """float32[m, n] rows that reach every split, its feature on the threshold, beside it, missing, infinite.
+
+    The other features come from rows of `X`; the last rows hold one extreme value throughout.
+    """
+    limit, inf = np.finfo(np.float32).max, np.float32(np.inf)
+    extremes = [np.nan, 0.0, -0.0, inf, -inf, limit, -limit, ZERO, -ZERO, 1e-38, -1e-38]
+    rows = [np.full(booster.num_feature(), value, np.float32) for value in extremes]
+    for tree in booster.dump_model()["tree_info"]:
+        stack: list[tuple[Split, dict[int, np.float32]]] = [(tree["tree_structure"], {})]
+        while stack:
+            split, path = stack.pop()
+            if "split_feature" not in split:
+                continue
+            on, feature = float32_threshold(split["threshold"]), split["split_feature"]
+            with np.errstate(all="ignore"):  # a threshold at the end of float32
+                above, below = np.nextafter(on, inf), np.nextafter(on, -inf)
+            for value in (on, above, below, np.nan, inf, -inf, 0.0):
+                row = X[len(rows) % len(X)].copy()
+                row[list(path)] = list(path.values())
+                row[feature] = value
+                rows.append(row)
+            stack += [
+                (split["left_child"], {**path, feature: on}),
+                (split["right_child"], {**path, feature: above}),
+            ]
+    return np.array(rows, dtype=np.float32)
+
+
+def write_bundle(
+    directory: Path | str,
+    *,
+    model: Model,
+    onnx_bytes: bytes,
+    head: npt.NDArray[np.int8],
+    head_info: Mapping[str, Any],
+    feature_names: Sequence[str],
+    feature_set: str,
+    thresholds: Mapping[str, float],
+    baseline: Mapping[str, Sequence[float]],
+    training_data: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, Any],
+    card: str,
+    package_version: str,
+) -> Path:
+    """Writes `model.onnx`, `head.npy`, `card.md` and `manifest.json`, all or nothing; returns the directory.
+
+    baseline: feature to [p5, p50, p95] over benign windows. A bundle already there is replaced.
+    """
+    target = Path(directory)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        (draft / "model.onnx").write_bytes(onnx_bytes)
+        np.save(draft / "head.npy", head, allow_pickle=False)
+        (draft / "card.md").write_text(card, encoding="utf-8")
+        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(draft.iterdir())}
+        manifest = {
+            "format": FORMAT,
+            "bundle_id": bundle_id(files),
+            "package_version": package_version,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "feature_set": feature_set,
+            "features": list(feature_names),
+            "opset": OPSET,
+            "files": files,
+            "thresholds": dict(thresholds),
+            "calibration": asdict(model.calibration),
+            "baseline": baseline,
+            "head": head_info,
+            "training_data": training_data,
+            "metrics": metrics,
+        }
+        text = json.dumps(_json(manifest), indent=1, ensure_ascii=False, allow_nan=False)
+        (draft / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        _replace(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def bundle_id(files: Mapping[str, str]) -> str:
+    """`fp-` and 12 hex digits of the sha256 over the lines `name:sha256` of the files, sorted by name."""
+    lines = "".join(f"{name}:{files[name]}\n" for name in sorted(files))
+    return "fp-" + hashlib.sha256(lines.encode()).hexdigest()[:12]
+
+
+def _replace(draft: Path, target: Path) -> None:
+    """Moves `draft` to `target`; what was there is kept until the move has succeeded."""
+    draft.chmod(0o755)  # mkdtemp makes it private
+    old = draft.with_name(draft.name + ".old")
+    if target.exists():
+        target.rename(old)
+    try:
+        draft.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _json(value: Any) -> Any:
+    """Plain JSON values: numpy scalars unwrapped, NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_json(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,173 @@
+"""The whole run, top to bottom: traffic and labels in, a served and tracked model out.
+
+    python -m training run --traffic DIR --labels FILE --bundle DIR
+
+Stages are plain functions with explicit inputs and outputs; ``run`` calls them in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import fingerprint
+from fingerprint import Scorer
+from fingerprint.features import FEATURE_SET, FEATURES
+from fingerprint.head import Head
+from training.bench import booster_beside, one_row
+from training.card import card
+from training.config import RunConfig
+from training.dataset import Progress, Sample, WindowTable, contributions, sample_prompts, window_table
+from training.evaluate import Evaluation, evaluate
+from training.export import ParityReport, check_parity, write_bundle
+from training.fit import Model, fit
+from training.graph import to_onnx
+from training.head import known_capabilities, train_heads
+from training.split import read_labels, split_accounts
+from training.tracking import Tracked, track
+from training.tune import tune
+
+__all__ = ["Result", "run"]
+
+NAMES = [feature.name for feature in FEATURES]
+DIRECTIONS = [feature.direction for feature in FEATURES]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves: the bundle, the evaluation on held-out rows, its speed, and where MLflow has it."""
+
+    bundle: Path
+    model: Model
+    evaluation: Evaluation
+    parity: ParityReport
+    latency: dict[str, float]
+    tracked: Tracked
+    accounts: pd.DataFrame
+
+
+def run(
+    traffic: Sequence[Path],
+    labels: Path,
+    bundle: Path,
+    config: RunConfig,
+    *,
+    corpora: Path | None = None,
+    origin: Sequence[dict[str, Any]] = (),
+    progress: Progress = lambda stage, done, total: None,
+) -> Result:
+    """Train, calibrate, prove the export, evaluate, keep and track one model.
+
+    ``corpora`` adds its prompts of known capability to those of the built-in grammar; ``origin`` says what
+    the traffic is made of and is kept in the manifest and the card. Raises ``FingerprintError`` with a clear
+    message; the bundle is written only when the export is exact.
+    """
+    sample = sample_prompts(traffic, progress)
+    accounts = split_accounts(read_labels(str(labels)), sample.median_us, config.split, config.tune.folds, config.seed)
+    heads = _heads(sample, accounts, corpora, config, progress)
+    head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
+    ordered, names = contributions(traffic, heads, head_of, progress)
+    cuts = (config.windows.sizes, config.windows.per_account, config.seed)
+    table = window_table(ordered, names, accounts, *cuts, progress)
+    shape = {"feature_names": NAMES, "directions": DIRECTIONS}
+    tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **shape)  # type: ignore[arg-type]
+    progress("fit", 0, 1)
+    model = fit(table.X, table.meta, tuning.params, config=config, **shape)  # type: ignore[arg-type]
+    progress("export", 0, 1)
+    onnx_bytes = to_onnx(model)
+    parity = check_parity(onnx_bytes, model, table.X[(table.meta["split"] == "test").to_numpy()])
+    progress("evaluate", 0, 1)
+    evaluation = evaluate(model, table.X, table.meta, config.evaluation, config.seed)
+    data = [*origin, _digest(traffic, labels, sample, accounts)]
+    text = card(config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data)
+    _write(bundle, model, onnx_bytes, heads[-1], table, evaluation, data, text)
+    latency = _latency(bundle, model, table)
+    progress("track", 0, 1)
+    tracked = track(
+        config=config, model=model, onnx_bytes=onnx_bytes, X=table.X, meta=table.meta, evaluation=evaluation,
+        tuning=tuning, parity=parity, bundle=bundle, card=text, training_data=data, metrics=latency,
+    )  # fmt: skip
+    return Result(bundle, model, evaluation, parity, latency, tracked, accounts)
+
+
+def _head_numbers(accounts: pd.DataFrame, config: RunConfig) -> pd.Series[int]:
+    """Which head reads an account: of its fold in training and calibration, the last one in test."""
+    return accounts["fold"].where(accounts["split"] != "test", config.tune.folds)
+
+
+def _heads(
+    sample: Sample, accounts: pd.DataFrame, corpora: Path | None, config: RunConfig, progress: Progress
+) -> list[Head]:
+    """The cross-fitted prompt heads and, last, the one that goes into the bundle: training accounts only."""
+    held_out = set(accounts.loc[~accounts["seen_family"], "family"])
+    held_out |= {family.rsplit(":", 1)[-1] for family in held_out}
+    train = accounts[accounts["split"] == "train"].set_index("account_id")
+    owner = np.array(sample.accounts.items, dtype=object)[sample.account]
+    rows = np.flatnonzero(np.isin(owner, train.index.to_numpy()))
+    facts = train.loc[owner[rows]].reset_index()
+    labelled = known_capabilities(corpora, held_out, config.seed)
+    prompts = [sample.prompt[i] for i in rows]
+    folds = config.tune.folds
+    return list(train_heads(prompts, facts, labelled, folds, lambda done, total: progress("head", done, total)))
+
+
+def _digest(traffic: Sequence[Path], labels: Path, sample: Sample, accounts: pd.DataFrame) -> dict[str, Any]:
+    """What tells these inputs from others, without a path or an id in it."""
+    files = [file for path in traffic for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    digest = hashlib.sha256()
+    for file in [*files, labels]:
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    counts = accounts.groupby("split")["account_id"].size().to_dict()
+    return {
+        "name": "traffic and labels",
+        "sha256": digest.hexdigest(),
+        "files": len(files),
+        "exchanges": sample.exchanges,
+        "rejected": sample.rejected,
+        "accounts": {str(split): int(count) for split, count in counts.items()},
+    }
+
+
+def _write(
+    bundle: Path,
+    model: Model,
+    onnx_bytes: bytes,
+    head: Head,
+    table: WindowTable,
+    evaluation: Evaluation,
+    data: list[dict[str, Any]],
+    text: str,
+) -> None:
+    """The bundle, and beside it the native Booster that it must equal."""
+    benign = table.X[((table.meta["split"] != "test") & (table.meta["label"] == 0)).to_numpy()]
+    quantiles = np.nanquantile(benign, [0.05, 0.5, 0.95], axis=0)
+    compact, info = head.compact()
+    write_bundle(
+        bundle,
+        model=model,
+        onnx_bytes=onnx_bytes,
+        head=compact,
+        head_info=info,
+        feature_names=NAMES,
+        feature_set=FEATURE_SET,
+        thresholds=model.thresholds.as_dict(),
+        baseline={name: quantiles[:, j].tolist() for j, name in enumerate(NAMES)},
+        training_data=data,
+        metrics=evaluation.metrics,
+        card=text,
+        package_version=fingerprint.__version__,
+    )
+    model.booster.save_model(str(booster_beside(bundle)))
+
+
+def _latency(bundle: Path, model: Model, table: WindowTable) -> dict[str, float]:
+    """Microseconds to score one window by the bundle and by LightGBM itself."""
+    ours, peer, p99 = one_row(Scorer.load(bundle), model.booster, table.X[0])
+    return {"score_p50_us": ours, "score_p99_us": p99, "booster_predict_p50_us": peer}
