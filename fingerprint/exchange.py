@@ -275,6 +275,7 @@ def parse(record: Mapping[str, Any]) -> Exchange:
 
 
 def joined(texts: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Texts as one buffer and ``int64[m + 1]`` offsets into it."""
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(text) for text in texts], out=offsets[1:])
     return np.frombuffer(b"".join(texts), np.uint8), offsets

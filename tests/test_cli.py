@@ -1,4 +1,4 @@
-"""The command line: data on stdout, diagnostics on stderr, exit status 0, 1 or 2, and no content of prompts anywhere."""
+"""The command line: data on stdout, diagnostics on stderr, exit status 0, 1 or 2, no content of prompts anywhere."""
 
 import csv
 import gzip

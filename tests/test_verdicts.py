@@ -150,7 +150,7 @@ def test_a_file_is_complete_or_not_there(tmp_path: Path, suffix: str) -> None:
     path.write_text("before")
     broken = verdict_rows(entities(), SCORES, Judge()) | {"level": ["allow"]}
     with (
-        pytest.raises((ValueError, pa.ArrowInvalid), match="length|shorter"),
+        pytest.raises((ValueError, pa.ArrowInvalid), match=r"length|shorter"),
         writer(str(path), verdict_kinds()) as write,
     ):
         write(broken)

@@ -24,7 +24,7 @@ WRAPPERS = {
 }  # fmt: skip
 ANSWERED = {
     "evol_instruct": "{seed}", "list_synth": "{instr}", "topic_tree": "{question}", "persona_tasks": "{instr}",
-    "oss_code": "{codetask}", "tool_synth": "{toolreq}", "instruction_pool": "{instr}",
+    "oss_code": "{codetask}", "tool_synth": "{instr}", "instruction_pool": "{instr}",
 }  # fmt: skip
 PREFIXED = ("metamath", "contest_reasoning")
 ORDERED = ("api_bank", "glaive", "swe_agent")
@@ -170,15 +170,11 @@ def _prefixed(units: list[Unit], prefix: str) -> Prompts:
 def _wrapped(campaign: Random, rnd: Random, family: str, units: list[Unit]) -> Prompts:
     lang = units[0].lang
     templates = _wrappers(family, lang)
-    client = Batch(
-        load_grammar(), campaign.sample(templates, min(len(templates), campaign.randint(1, 2))), {}
-    )
+    client = Batch(load_grammar(), campaign.sample(templates, min(len(templates), campaign.randint(1, 2))), {})
     while True:
         for unit in units:
             for p in unit.prompts:
-                yield client.prompt(
-                    rnd, {"seed": [p], "problem": [p], f"{lang}_question": [p], f"{lang}_problem": [p]}
-                )
+                yield client.prompt(rnd, {"seed": [p], "problem": [p], f"{lang}_question": [p], f"{lang}_problem": [p]})
 
 
 def _wrappers(family: str, lang: str) -> list[Template]:

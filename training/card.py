@@ -137,7 +137,7 @@ def _counts(meta: pd.DataFrame) -> pd.DataFrame:
 def _thresholds(model: Model, config: RunConfig) -> str:
     levels, shares = model.thresholds, config.thresholds
     text = (
-        f"`review` from {levels.review:.4f} and `act` from {levels.act:.4f}: on the calibration split "
+        f"`review` from {levels.review:.4f} and `act` from {levels.act:.4f}: set on the calibration split so that "
         f"{shares.review:.1%} and {shares.act:.1%} of benign accounts have any window that reaches them. "
         f"They rest on {levels.benign_accounts} benign accounts"
     )

@@ -76,17 +76,15 @@ def _clients(path: Path) -> list[tuple[Floats, float]]:
     return [(w[:, 1], float(np.clip(np.median(w[:, 2]), 0.3, 6.0))) for w in kept]
 
 
-def arrivals(
-    kind: str, rng: np.random.Generator, q: int, days: float, traces: Traces | None = None
-) -> Floats:
+def arrivals(kind: str, rng: np.random.Generator, q: int, days: float, traces: Traces | None = None) -> Floats:
     """`q` arrival times of a clock class, an account's whole life within `days`."""
     if kind == "people":
         return people(rng, np.ones(q, bool), np.full(q, np.nan), days, traces)
     start, span = _life(rng, q, days)
     pace = _pace(rng, start, span)
-    times = {"service": _service, "burst": _burst, "nightly": _nightly, "coding": _coding, "paced": _paced}[
-        kind
-    ](rng, q, pace, traces)
+    times = {"service": _service, "burst": _burst, "nightly": _nightly, "coding": _coding, "paced": _paced}[kind](
+        rng, q, pace, traces
+    )
     return _fit(times, days)
 
 

@@ -62,7 +62,7 @@ class Tune:
 
     trials: int = 8
     timeout_s: float = 60.0
-    folds: int = 3
+    folds: int = 4
     target_fpr: float = 0.01
     storage: str = ""
 

@@ -28,7 +28,7 @@ from fingerprint.readers import Rejects, read
 __all__ = ["Progress", "Sample", "WindowTable", "contributions", "cut_windows", "sample_prompts", "window_table"]
 
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
-PROMPTS = 40
+PROMPTS = 24
 LEAST = 3  # exchanges of the smallest window
 _CHUNK = 2_048
 _DAY_US = 86_400_000_000

@@ -112,7 +112,7 @@ class Profile:
 def draw_profile(own: np.random.Generator, group: np.random.Generator, style: str) -> Profile:
     """An account's look: each part its group's or its own, as the group's coherence has it."""
     shared_request, shared_identity = _request(group, style), _identity(group, style)
-    coherence = float(group.choice([0.0, 0.5, 0.95]))
+    coherence = float(group.choice([0.0, 0.3, 0.8]))
     request, identity = _request(own, style), _identity(own, style)
     nulls = {k for k, p in NULLABLE.items() if own.random() < p}
     if own.random() < {"api": 0.45, "app": 0.1}[style]:

@@ -50,7 +50,7 @@ def make_plan(accounts: int, seed: int, corpora: Corpora | None) -> list[Plan]:
             taken, members = members[:size], members[size:]
             clock = _clock(rnd, kind, family)
             for number, index in enumerate(taken):
-                own = clock if rnd.random() < 0.85 else _clock(rnd, kind, family)
+                own = clock if rnd.random() < 0.75 else _clock(rnd, kind, family)
                 q = volume(rng)
                 share = _share(rnd, q) if kind == "attack" else 0.0
                 plans.append(Plan(index, kind, family, group, number, size, own, q, share))
@@ -85,11 +85,7 @@ def _families(rnd: Random, kind: str, corpora: Corpora | None) -> Iterator[str]:
         else:
             use_real = corpora is not None and rnd.random() < 0.75
             name = next(real) if use_real else next(built_in)
-            yield (
-                automation_workload(rnd, name, corpora if use_real else None)
-                if kind == "automation"
-                else name
-            )
+            yield (automation_workload(rnd, name, corpora if use_real else None) if kind == "automation" else name)
 
 
 def _choices(kind: str, corpora: Corpora | None) -> list[str]:

@@ -139,9 +139,7 @@ def _items(rnd: Random, name: str, source: str, corpora: Corpora | None) -> Iter
         yield from _templated(rnd, name, units, corpora)
 
 
-def _listed(
-    rnd: Random, units: list[Unit], source: str, corpora: Corpora
-) -> Iterator[tuple[str, str | None]]:
+def _listed(rnd: Random, units: list[Unit], source: str, corpora: Corpora) -> Iterator[tuple[str, str | None]]:
     """A list as it is, from anywhere in it or one task of it; harness templates get their slots filled."""
     first = rnd.randrange(len(units))
     order = [*units[first:], *units[:first]] if rnd.random() < 0.6 else rnd.sample(units, len(units))
@@ -187,9 +185,7 @@ def _judged(rnd: Random, units: list[Unit], corpora: Corpora) -> Iterator[tuple[
         )
 
 
-def _templated(
-    rnd: Random, name: str, units: list[Unit], corpora: Corpora
-) -> Iterator[tuple[str, str | None]]:
+def _templated(rnd: Random, name: str, units: list[Unit], corpora: Corpora) -> Iterator[tuple[str, str | None]]:
     """One of the grammar's templates over real texts."""
     lang = rnd.choice(units).lang
     holes = ("{text}", "{question}", "{" + lang + "_text}")
@@ -248,9 +244,7 @@ def _classroom(rnd: Random, q: int) -> Text:
         if rnd.random() < 0.1:
             text.add(*conversation(rnd, "human_write", lang, 1, 0.3))
         follow = g.follow.get(("human_study", lang)) or g.follow["human_chat", lang]
-        more = [
-            g.fill(rnd.choice(follow), rnd, None, {slot: sheet}) for _ in range(rnd.choice([0, 0, 1, 2, 4]))
-        ]
+        more = [g.fill(rnd.choice(follow), rnd, None, {slot: sheet}) for _ in range(rnd.choice([0, 0, 1, 2, 4]))]
         text.add([g.fill(template.text, rnd, None, {slot: sheet}), *more], template.capability)
     return text.cut(q)
 

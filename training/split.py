@@ -2,8 +2,10 @@
 
 Test gets every account of the families held out, and the accounts that came last; its windows hold only
 exchanges after the cut, those of training and calibration only exchanges before it. Accounts of a campaign
-stay together. Training and calibration accounts also get a fold by family (for honest accounts: by the
-source of their text), so that no prompt head ever scores the family it was trained on.
+stay together. Training and calibration accounts also get a fold, so that each is read by a prompt head that
+was trained without it: distilling accounts by family, so that no head scores a family it was trained on;
+honest accounts by the source of their text for a share of the sources, by account for the rest, since an
+operator's honest traffic is partly like what was trained on and partly new.
 """
 
 from __future__ import annotations
@@ -98,6 +100,8 @@ def split_accounts(
     known["split"] = np.where(known["seen_family"] & (group_time <= cut), inner, "test")
     order = {name: i for i, name in enumerate(sorted(known["text_group"].unique(), key=lambda g: _draw(g, seed + 1)))}
     known["fold"] = [order[name] % folds for name in known["text_group"]]
+    by_account = (known["label"] == 0) & (known["text_group"].map(lambda g: _draw(g, seed + 2)) >= config.unseen_families)
+    known.loc[by_account, "fold"] = [int(_draw(name, seed + 3) * folds) for name in known.loc[by_account, "account_id"]]
     known.attrs["cut_us"] = int(cut)
     _need(known)
     return known

@@ -33,9 +33,7 @@ from training.plan import Plan, make_plan
 EPOCH = datetime(2026, 3, 1, tzinfo=UTC)
 ROWS_A_FILE = 200_000
 STAMP = pa.timestamp("us", "UTC")
-CLIENT = pa.struct(
-    {"ip_prefix": pa.string(), "asn": pa.int64(), "user_agent": pa.string(), "ja4": pa.string()}
-)
+CLIENT = pa.struct({"ip_prefix": pa.string(), "asn": pa.int64(), "user_agent": pa.string(), "ja4": pa.string()})
 ACCOUNT = pa.struct({"created_at": STAMP, "plan": pa.string(), "payment_hash": pa.string()})
 SCHEMA = pa.schema({
     "exchange_id": pa.string(), "account_id": pa.string(), "timestamp": STAMP, "session_id": pa.string(),
@@ -94,9 +92,7 @@ def make_world(
     (out / "traffic").mkdir(parents=True, exist_ok=True)
     digest = _write_traffic(out / "traffic", batches)
     digest.update(_write_labels(out, seed, plans).encode())
-    summary = _summary(
-        plans, batches, len(list((out / "traffic").glob("part-*.parquet"))), digest.hexdigest()
-    )
+    summary = _summary(plans, batches, len(list((out / "traffic").glob("part-*.parquet"))), digest.hexdigest())
     _write_description(out, world, summary)
     return summary
 
@@ -114,6 +110,7 @@ def build_account(world: World, p: Plan) -> pa.RecordBatch:
         times = clocks.people(rng, np.array(text.fresh), np.array(text.gaps), world.days, world.traces)
     else:
         times = clocks.arrivals(p.clock, rng, p.q, world.days, world.traces)
+    _retry(rng, text, times)
     profile = draw_profile(rng, group, plan.style(rng, p))
     if p.kind != "human" or profile.request.threaded is False:
         fresh = _threads(rng, times, profile.request.threaded)
@@ -131,6 +128,15 @@ def _text(rnd: Random, world: World, p: Plan) -> populations.Text:
         return populations.mixed_text(rnd, p.family, p.q, world.corpora)
     shard = campaigns.Shard(p.number, p.of, world.seed * 1_000_003 + p.group)
     return campaigns.attack_text(rnd, p.family, shard, p.q, p.share, world.corpora)[0]
+
+
+def _retry(rng: np.random.Generator, text: populations.Text, times: np.ndarray) -> None:
+    """Some clients send a request again a few seconds later, whoever they belong to."""
+    rate = rng.uniform(0, 0.03) if rng.random() < 0.4 else 0.0
+    for i in np.flatnonzero(rng.random(len(times)) < rate):
+        if i:
+            text.prompts[i], text.caps[i], text.fresh[i] = text.prompts[i - 1], text.caps[i - 1], text.fresh[i - 1]
+            times[i] = min(times[i], times[i - 1] + rng.uniform(1, 20))
 
 
 def _threads(rng: np.random.Generator, times: np.ndarray, threaded: bool) -> np.ndarray:
@@ -258,6 +264,7 @@ def _write_description(out: Path, world: World, summary: WorldSummary) -> None:
         "seed": world.seed, "days": world.days, "epoch": EPOCH.isoformat(),
         "corpora": str(corpora.directory) if corpora else None, "uses": corpora.uses if corpora else [],
         "sources": {s.name: s.use for s in corpora.sources.values()} if corpora else {},
-        "versions": {"fingerprint": version("fingerprint"), "numpy": np.__version__, "pyarrow": pa.__version__}, **asdict(summary),
+        "versions": {"fingerprint": version("fingerprint"), "numpy": np.__version__, "pyarrow": pa.__version__},
+        **asdict(summary),
     }  # fmt: skip
     (out / "world.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")

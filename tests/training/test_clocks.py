@@ -19,9 +19,7 @@ def inside(times: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 
 
 def gaps_of(kind: str, accounts: int = 150) -> list[NDArray[np.float64]]:
-    return [
-        p for seed in range(accounts) for p in inside(arrivals(kind, np.random.default_rng(seed), 120, 30))
-    ]
+    return [p for seed in range(accounts) for p in inside(arrivals(kind, np.random.default_rng(seed), 120, 30))]
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -193,9 +193,7 @@ def test_volume_is_heavy_tailed_and_the_same_for_everybody(world: Path) -> None:
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
-    one, two, other = (
-        make_world(tmp_path / str(i), accounts=40, seed=seed) for i, seed in enumerate((5, 5, 6))
-    )
+    one, two, other = (make_world(tmp_path / str(i), accounts=40, seed=seed) for i, seed in enumerate((5, 5, 6)))
     assert one == two
     assert one.digest != other.digest
     assert (tmp_path / "0/labels.csv").read_bytes() == (tmp_path / "1/labels.csv").read_bytes()
