@@ -270,9 +270,11 @@ class TestProcess:
             "score", "-", "--by", "account", "--out", tmp_path / "v.csv", "--bundle", bundle, stdin=subprocess.PIPE
         )
         while not list(tmp_path.glob(".v.csv.*")) and process.poll() is None:
-            time.sleep(0.05)  # it is up once it has begun its file
+            time.sleep(0.05)  # it has begun its file, and will now wait for input
+        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        process.wait(60)
+        _, told = process.communicate()
         assert process.returncode == 130
         assert told == b"fingerprint: stopped\n"
         assert list(tmp_path.iterdir()) == []
