@@ -8,7 +8,7 @@ reads again with ``hold=None``. With ``by="session"`` contributions are held, wh
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -40,7 +40,7 @@ class Entities(NamedTuple):
 
 
 class Ordered(NamedTuple):
-    """Exchanges without duplicates, sorted by account, then time, gaps filled in."""
+    """Exchanges as columns; after ``order``: without duplicates, by account, then time, gaps filled in."""
 
     account: NDArray[np.int32]
     session: NDArray[np.int32]
@@ -52,22 +52,27 @@ class Ordered(NamedTuple):
         return Ordered(self.account[rows], self.session[rows], self.identity[rows], self.rows.take(rows))
 
 
-def order(held: Ordered, last_us: NDArray[np.int64] | None = None) -> Ordered:
-    """Sort by account and time and fill in gaps; ``last_us`` gives each account's time before (or MISSING).
+def fill_gaps(held: Ordered, last_us: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Write each exchange's gap to its account's previous one into ``held``; returns the order found.
 
-    Equal times are ordered by identity, so that the result does not depend on the order of the input.
+    The order is by account and time; equal times are ordered by identity, so that the result does not depend
+    on the order of the input. ``last_us`` gives each account's time before these exchanges (or MISSING).
     """
-    by = np.lexsort((held.identity, held.rows.when[:, W["time_us"]], held.account))
-    ordered = held.take(by)
-    when, account = ordered.rows.when, ordered.account
-    gaps = np.full(len(account), MISSING, np.int64)
-    gaps[1:] = np.where(account[1:] == account[:-1], np.diff(when[:, W["time_us"]]), MISSING)
-    if last_us is not None and len(account):
-        first = np.flatnonzero(np.r_[True, account[1:] != account[:-1]])
-        before = last_us[account[first]]
-        gaps[first] = np.where(before == MISSING, MISSING, when[first, W["time_us"]] - before)
-    when[:, W["gap_us"]] = gaps
-    return ordered
+    time = held.rows.when[:, W["time_us"]]
+    by = np.lexsort((held.identity, time, held.account))
+    account, moments = held.account[by], time[by]
+    first = np.ones(len(by), bool)
+    first[1:] = account[1:] != account[:-1]
+    gaps = np.diff(moments, prepend=0)
+    before = np.full(first.sum(), MISSING) if last_us is None else last_us[account[first]]
+    gaps[first] = np.where(before == MISSING, MISSING, moments[first] - before)
+    held.rows.when[by, W["gap_us"]] = gaps
+    return by
+
+
+def order(held: Ordered) -> Ordered:
+    """The exchanges sorted by account and time, gaps filled in."""
+    return held.take(fill_gaps(held))
 
 
 def session_keys(ordered: Ordered) -> NDArray[np.int64]:
@@ -126,6 +131,8 @@ class Assembler:
         self.duplicates = self.exchanges = 0
         self._hold = hold if by == "account" else None
         self._held: list[Ordered] = []
+        self._reading: list[Future[Ordered]] = []  # batches whose text is being read while the next is decoded
+        self._reader = ThreadPoolExecutor(1)
         self._count = 0
         self._seen = np.empty(0, np.uint64)
         self._horizon: int = MISSING
@@ -135,15 +142,20 @@ class Assembler:
         """Read one batch; raises ``OutOfOrderError`` when it is older than what was already reduced."""
         if len(batch.time_us) and int(batch.time_us.min()) < self._horizon:
             raise OutOfOrderError("exchanges are out of order by more than is held")
-        rows = contribute(batch, self.head)
-        self._held.append(Ordered(batch.account, batch.session, batch.identity, rows))
+        self._reading.append(self._reader.submit(self._read, batch))
+        if len(self._reading) > 2:
+            self._held.append(self._reading.pop(0).result())
         self._count += len(batch.time_us)
         if self._hold is not None and self._count > self._hold:
             self._reduce_old()
 
+    def _read(self, batch: Batch) -> Ordered:
+        return Ordered(batch.account, batch.session, batch.identity, contribute(batch, self.head))
+
     def _take_held(self) -> Ordered:
         """All held exchanges without duplicates; the first in the order of the input stays."""
-        parts, self._held, self._count = self._held, [], 0
+        parts = self._held + [batch.result() for batch in self._reading]
+        self._held, self._reading, self._count = [], [], 0
         held = Ordered(
             np.concatenate([part.account for part in parts]),
             np.concatenate([part.session for part in parts]),
@@ -174,16 +186,17 @@ class Assembler:
             grown = _empty_windows(max(len(self.accounts.items), 2 * known))
             grown[:known] = self._windows
             self._windows = grown
-        ordered = order(held, self._windows[:, AT["last_us"]])
-        reduce_rows(self._windows, ordered.account.astype(np.int64), ordered.rows)
+        fill_gaps(held, self._windows[:, AT["last_us"]])
+        reduce_rows(self._windows, held.account.astype(np.int64), held.rows)
         self.exchanges += len(held.account)
         self._seen = np.union1d(self._seen, held.identity)
 
     def finish(self) -> Iterator[Entities]:
         """The windows of all entities, in chunks."""
-        if not self._held:
+        if not self._held and not self._reading:
             return
         held = self._take_held()
+        self._reader.shutdown()
         if self.by == "account":
             self._into_accounts(held)
             names = self.accounts.items

@@ -92,8 +92,9 @@ class Scorer:
             one = self._one_row
             one.features[:] = features
             self._session.run_with_iobinding(one.binding)
-            return one.probability[0].copy()
-        return self._session.run(_OUTPUTS, {"features": features})[0].reshape(-1)  # type: ignore[no-any-return]
+            return np.array(one.probability[0])
+        scores: NDArray[np.float32] = self._session.run(_OUTPUTS, {"features": features})[0]
+        return scores.reshape(-1)
 
     def level(self, scores: NDArray[np.float32]) -> list[str]:
         """``allow``, ``review`` or ``act`` for each score, by the bundle's two thresholds."""

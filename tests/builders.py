@@ -7,10 +7,39 @@ import numpy as np
 from fingerprint.head import Head
 from fingerprint.kernels.layout import HEAD_OUTPUTS
 
-WORDS = (
-    "please write the code of a parser and explain step by step why tests fail 12 times? Return JSON: {x} \n - item "
-    "translate наука 推理 を説明して réponds naïve über straße"
-).split(" ")
+WORDS = [
+    "please",
+    "write",
+    "the",
+    "code",
+    "of",
+    "a",
+    "parser",
+    "and",
+    "explain",
+    "step",
+    "by",
+    "step",
+    "why",
+    "tests",
+    "fail",
+    "12",
+    "times?",
+    "Return",
+    "JSON:",
+    "{x}",
+    "\n",
+    "-",
+    "item",
+    "translate",
+    "наука",
+    "推理",
+    "を説明して",
+    "réponds",
+    "naïve",
+    "über",
+    "straße",
+]
 
 
 def exchange(**fields: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The command line of training: one verb a stage, thin functions over the library.
 
-    python -m training --help
+python -m training --help
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fingerprint.errors import FingerprintError
 
@@ -36,7 +36,9 @@ STAGES = {
     "evaluate": "evaluating on held-out accounts",
     "track": "tracking in MLflow",
 }
-Corpora = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Folder of public prompts and clocks.")]
+Corpora = Annotated[
+    Path | None, typer.Option(exists=True, file_okay=False, help="Folder of public prompts and clocks.")
+]
 
 
 class Stages:
@@ -46,7 +48,8 @@ class Stages:
         self.console = Console(stderr=True)
         columns = (TextColumn("{task.description:38}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
         self.bars = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-        self.stage, self.started, self.task = "", time.perf_counter(), None
+        self.stage, self.started = "", time.perf_counter()
+        self.task: TaskID | None = None
 
     def __enter__(self) -> Stages:
         self.bars.start()
@@ -103,13 +106,16 @@ def run(
     traffic: Annotated[list[Path], typer.Option(exists=True, help="File or folder of exchange records; repeatable.")],
     labels: Annotated[Path, typer.Option(exists=True, help="CSV: account_id,label[,kind,family,campaign_id,share].")],
     bundle: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
+    groups: Annotated[
+        Path | None, typer.Option(exists=True, help="CSV: account_id,group; groups stay on one side of the split.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings.")] = None,
     corpora: Corpora = None,
     trials: Annotated[int | None, typer.Option(min=0, help="Optuna trials (overrides the settings).")] = None,
 ) -> None:
     """Train, calibrate, evaluate, track, export, and write a bundle.
 
-    Example: python -m training run --traffic /tmp/world/traffic --labels /tmp/world/labels.csv --bundle /tmp/bundle
+    Example: python -m training run --traffic world/traffic --labels world/labels.csv --bundle bundle
     """
     from training.config import load
     from training.demo import summary
@@ -118,7 +124,9 @@ def run(
     settings = load(config, {} if trials is None else {"tune.trials": trials})
     origin = _origin(traffic)
     with Stages() as stages:
-        result = run_pipeline(traffic, labels, bundle, settings, corpora=corpora, origin=origin, progress=stages)
+        result = run_pipeline(
+            traffic, labels, bundle, settings, groups=groups, corpora=corpora, origin=origin, progress=stages
+        )
     summary(result, Console())
 
 
@@ -144,7 +152,9 @@ def demo(
 
 @app.command()
 def bench(
-    bundle: Annotated[Path | None, typer.Option(exists=True, help="Bundle to measure (default: the shipped one).")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(exists=True, help="Bundle to measure (default: the shipped one).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
     rows: Annotated[int, typer.Option(min=10_000, help="Exchanges in the batch benchmark.")] = 400_000,
 ) -> None:

@@ -31,7 +31,8 @@ def demo(out: Path, accounts: int, progress: Progress, world_progress: Callable[
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{out / 'mlflow.db'}")
     origin = [{"name": "built-in world, grammar text", "use": "train", "digest": made.digest}]
     config = load(None, SETTINGS)
-    return run([world / "traffic"], world / "labels.csv", out / "bundle", config, origin=origin, progress=progress)
+    files = [world / "traffic"], world / "labels.csv", out / "bundle"
+    return run(*files, config, groups=world / "groups.csv", origin=origin, progress=progress)
 
 
 def summary(result: Result, console: Console) -> None:

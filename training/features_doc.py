@@ -121,7 +121,10 @@ def render() -> str:
     ]
     for family, title in FAMILIES.items():
         lines += [f"## {title}", "", _intro(family), ""]
-        lines += ["| feature | unit | range | missing when | chat | harvest | | why |", "|---|---|---|---|---|---|---|---|"]
+        lines += [
+            "| feature | unit | range | missing when | chat | harvest | | why |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
         for j, feature in enumerate(FEATURES):
             if feature.family == family:
                 lines.append(

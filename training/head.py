@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from fingerprint._jit import kernel
 from fingerprint.head import Head
 from fingerprint.kernels.layout import CAPABILITIES, HEAD_OUTPUTS
-from fingerprint.kernels.text import GRAM_BUCKETS, MAX_GRAMS, READ_END, READ_START, grams, tokenise
+from fingerprint.kernels.text import COUNTERS, GRAM_BUCKETS, MAX_GRAMS, READ_END, READ_START, grams, tokenise
 from training import corpora, grammar
 from training.split import LabelError
 
@@ -35,14 +35,14 @@ Weights = tuple[NDArray[np.float64], NDArray[np.float64]]  # [outputs, GRAM_BUCK
 def _count(data, offsets, out, ends):  # type: ignore[no-untyped-def]
     hashes = np.empty(READ_START + READ_END, np.uint64)
     kinds = np.empty(READ_START + READ_END, np.uint8)
-    buckets = np.empty(MAX_GRAMS, np.int32)
+    buckets, counters = np.empty(MAX_GRAMS, np.int32), np.zeros(COUNTERS, np.uint64)
     total = 0
     for i in range(len(offsets) - 1):
         start, end = offsets[i], offsets[i + 1]
         cut = end if end - start <= READ_START + READ_END else start + READ_START
-        count = tokenise(data, start, cut, hashes, kinds, 0)
+        count = tokenise(data, start, cut, hashes, kinds, 0, counters)
         if cut < end:
-            count = tokenise(data, end - READ_END, end, hashes, kinds, count)
+            count = tokenise(data, end - READ_END, end, hashes, kinds, count, counters)
         used = grams(hashes, count, buckets)
         if total + used <= len(out):
             out[total : total + used] = buckets[:used]
@@ -71,7 +71,9 @@ def gram_counts(prompts: Sequence[bytes]) -> csr_matrix:
     return matrix
 
 
-def fit_likeness(counts: csr_matrix, harvest: NDArray[np.int64], weight: NDArray[np.float64], C: float = 1.0) -> Weights:
+def fit_likeness(
+    counts: csr_matrix, harvest: NDArray[np.int64], weight: NDArray[np.float64], C: float = 1.0
+) -> Weights:
     """Logistic regression of harvest (1) against honest (0); both classes weigh the same in sum."""
     weight = weight.copy()
     for label in (0, 1):

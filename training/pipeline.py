@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +58,21 @@ def run(
     bundle: Path,
     config: RunConfig,
     *,
+    groups: Path | None = None,
     corpora: Path | None = None,
     origin: Sequence[dict[str, Any]] = (),
     progress: Progress = lambda stage, done, total: None,
 ) -> Result:
     """Train, calibrate, prove the export, evaluate, keep and track one model.
 
-    ``corpora`` adds its prompts of known capability to those of the built-in grammar; ``origin`` says what
-    the traffic is made of and is kept in the manifest and the card. Raises ``FingerprintError`` with a clear
-    message; the bundle is written only when the export is exact.
+    ``groups`` says which accounts are operated together (see ``split.read_labels``). ``corpora`` adds its
+    prompts of known capability to those of the built-in grammar. ``origin`` says what the traffic is made of
+    and is kept in the manifest and the card. Raises ``FingerprintError`` with a clear message; the bundle is
+    written only when the export is exact.
     """
     sample = sample_prompts(traffic, progress)
-    accounts = split_accounts(read_labels(str(labels)), sample.median_us, config.split, config.tune.folds, config.seed)
+    known = read_labels(labels, groups)
+    accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
     heads = _heads(sample, accounts, corpora, config, progress)
     head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
     ordered, names = contributions(traffic, heads, head_of, progress)

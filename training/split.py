@@ -4,7 +4,7 @@ Test gets every account of the families held out, and the accounts that came las
 exchanges after the cut, those of training and calibration only exchanges before it. Accounts of a campaign
 stay together. Training and calibration accounts also get a fold, so that each is read by a prompt head that
 was trained without it: distilling accounts by family, so that no head scores a family it was trained on;
-honest accounts by the source of their text for a share of the sources, by account for the rest, since an
+honest accounts by the source of their text for a share of the sources, by group for the rest, since an
 operator's honest traffic is partly like what was trained on and partly new.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,10 +30,12 @@ class LabelError(FingerprintError, ValueError):
     """The table of labels cannot be used."""
 
 
-def read_labels(path: str) -> pd.DataFrame:
+def read_labels(path: Path, groups: Path | None = None) -> pd.DataFrame:
     """Read ``account_id,label[,kind,family,campaign_id,share]``; one row an account.
 
     Absent columns are filled: kind ``attack`` or ``human`` by the label, family from the kind, no campaign.
+    ``groups`` names a table ``account_id,group`` of accounts that are operated together, honest organisations
+    too; without it accounts belong together when they share a campaign. Column ``group`` of the result says so.
     """
     labels = pd.read_csv(path, dtype={"account_id": str, "campaign_id": str, "family": str, "kind": str})
     absent = [name for name in LABEL_COLUMNS if name not in labels]
@@ -54,6 +57,10 @@ def read_labels(path: str) -> pd.DataFrame:
     labels["family"] = labels["family"].fillna(labels["kind"])
     labels["campaign_id"] = labels["campaign_id"].fillna("")
     labels["share"] = labels["share"].astype(float)
+    labels["group"] = labels["campaign_id"].where(labels["campaign_id"] != "", labels["account_id"])
+    if groups is not None:
+        together = pd.read_csv(groups, dtype=str).set_index("account_id")["group"]
+        labels["group"] = labels["account_id"].map(together).fillna(labels["group"])
     return labels
 
 
@@ -89,7 +96,6 @@ def split_accounts(
     if known.empty:
         raise LabelError("none of the labelled accounts has an exchange in the traffic")
     known["text_group"] = [text_group(*row) for row in zip(known["label"], known["family"], strict=True)]
-    known["group"] = known["campaign_id"].where(known["campaign_id"] != "", known["account_id"])
     known["median_us"] = known["account_id"].map(median_us)
     group_time = known.groupby("group")["median_us"].transform("median")
     held_out = _held_out(known, config.unseen_families, seed)
@@ -100,8 +106,8 @@ def split_accounts(
     known["split"] = np.where(known["seen_family"] & (group_time <= cut), inner, "test")
     order = {name: i for i, name in enumerate(sorted(known["text_group"].unique(), key=lambda g: _draw(g, seed + 1)))}
     known["fold"] = [order[name] % folds for name in known["text_group"]]
-    by_account = (known["label"] == 0) & (known["text_group"].map(lambda g: _draw(g, seed + 2)) >= config.unseen_families)
-    known.loc[by_account, "fold"] = [int(_draw(name, seed + 3) * folds) for name in known.loc[by_account, "account_id"]]
+    by_group = (known["label"] == 0) & (known["text_group"].map(lambda g: _draw(g, seed + 2)) >= config.unseen_families)
+    known.loc[by_group, "fold"] = [int(_draw(name, seed + 3) * folds) for name in known.loc[by_group, "group"]]
     known.attrs["cut_us"] = int(cut)
     _need(known)
     return known

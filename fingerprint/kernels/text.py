@@ -68,6 +68,8 @@ _CLASS[0xE2] = 5  # general punctuation, symbols
 _CLASS[0xE3:0xEE] = 5  # CJK, kana, Hangul
 _CLASS[0xEF] = 5  # full-width forms
 _CLASS[0xF0:] = 5
+_LOWER = np.arange(256, dtype=np.uint8)
+_LOWER[65:91] += 32
 _CODE_MARKS = np.zeros(256, np.uint8)
 _CODE_MARKS[[ord(c) for c in "{}()[];=<>_\\`|&"]] = 1
 _EXP = np.rint(np.exp(-np.arange(0, 16 * 16) / 16.0) * 65536).astype(np.int64)  # of sixteenths
@@ -79,18 +81,8 @@ _WORD_HASH = np.uint64(0x7654321)
 _U5, _U16, _U32 = np.uint64(5), np.uint64(16), np.uint64(32)
 
 
-@inner
-def _token_end(data, start, end, group):  # type: ignore[no-untyped-def]
-    """The end of the token that begins at ``start`` with a byte of class ``group``."""
-    first, at = data[start], start + 1
-    if group == 5:
-        width = 4 if first >= 0xF0 else 3
-        return min(start + width, end)
-    if group == 6:
-        return min(start + 2, end)
-    while at < end and _CLASS[data[at]] == group and (group != 3 or data[at] == first):
-        at += 1
-    return at
+# what is counted of a prompt while it is tokenised
+_EXACT, _N_DIGITS, _N_MARKS, _N_CODE, _N_BREAKS, _N_QUESTIONS, _N_LISTS, COUNTERS = range(8)
 
 
 @inner
@@ -105,33 +97,61 @@ def _wide_kind(data, start, end):  # type: ignore[no-untyped-def]
 
 
 @inner
-def tokenise(data, start, end, hashes, kinds, count):  # type: ignore[no-untyped-def]
-    """Write the tokens of ``data[start:end]`` behind the first ``count``; returns the new count."""
-    at = start
+def _count_token(data, start, stop, end, kind, fresh, counters):  # type: ignore[no-untyped-def]
+    """Count digits, marks, code marks, breaks, question marks, and list items at the start of a line."""
+    first, length = data[start], uint64(stop - start)
+    following = data[stop] if stop < end else np.uint8(0)
+    if kind == NUMBER:
+        counters[_N_DIGITS] += length
+        counters[_N_LISTS] += uint64(fresh and (following == 46 or following == 41))
+    elif kind == BREAK:
+        counters[_N_BREAKS] += length
+    elif first < 128:
+        counters[_N_MARKS] += length
+        counters[_N_CODE] += length * uint64(_CODE_MARKS[first])
+        counters[_N_QUESTIONS] += uint64(first == 63)
+        counters[_N_LISTS] += uint64(fresh and (first == 45 or first == 42) and following == 32)
+
+
+@inner
+def tokenise(data, start, end, hashes, kinds, count, counters):  # type: ignore[no-untyped-def]
+    """Write the tokens of ``data[start:end]`` behind the first ``count`` and count what they are.
+
+    ``uint8[...] -> hashes: uint64[...], kinds: uint8[...], counters: uint64[COUNTERS]``; returns the new count.
+    """
+    at, fresh, exact = start, True, counters[_EXACT]
     while at < end:
-        group = _CLASS[data[at]]
+        first = data[at]
+        group = _CLASS[first]
         if group == 0:
             at += 1
             continue
-        stop = _token_end(data, at, end, group)
-        if group == 2:
-            hashes[count], kinds[count] = _NUMBER_HASH, NUMBER
+        begin, value = at, FNV_BASIS
+        if group >= 5:
+            stop = min(at + (2 if group == 6 else 4 if first >= 0xF0 else 3), end)
+            while at < stop:
+                value = (value ^ uint64(data[at])) * FNV_PRIME
+                at += 1
+            kind = _wide_kind(data, begin, end) if group == 5 else MARK
+        elif group >= 3:
+            while at < end and data[at] == first:
+                if at - begin < 3:
+                    value = (value ^ uint64(first)) * FNV_PRIME
+                at += 1
+            kind = BREAK if group == 4 else MARK
         else:
-            value, length = FNV_BASIS, min(stop - at, 3) if group == 3 or group == 4 else stop - at
-            for k in range(at, at + length):
-                byte = uint64(data[k])
-                if 65 <= byte <= 90:
-                    byte = byte + _U32
-                value = (value ^ byte) * FNV_PRIME
-            hashes[count] = mix(value)
-            if group == 1:
-                kinds[count] = SHORT if length <= 3 else WORD
-            elif group == 5:
-                kinds[count] = _wide_kind(data, at, end)
-            else:
-                kinds[count] = BREAK if group == 4 else MARK
+            while at < end and _CLASS[data[at]] == group:
+                value = (value ^ uint64(_LOWER[data[at]])) * FNV_PRIME
+                at += 1
+            kind = NUMBER if group == 2 else SHORT if at - begin <= 3 else WORD
+        value = mix(value)
+        exact = (exact ^ value) * FNV_PRIME
+        hashes[count], kinds[count] = _NUMBER_HASH if kind == NUMBER else value, kind
+        if kind == NUMBER or kind == MARK or kind == BREAK:
+            _count_token(data, begin, at, end, kind, fresh, counters)
+        fresh = kind == BREAK
         count += 1
-        at = stop
+    counters[_EXACT] = exact
     return count
 
 
@@ -156,23 +176,26 @@ def grams(hashes, count, out):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _head(buckets, count, weights, scale, bias, row):  # type: ignore[no-untyped-def]
+def _head(buckets, count, weights, scale, bias, row, totals):  # type: ignore[no-untyped-def]
     """The prompt head: linear over n-gram buckets with int8 weights; softmax in integers."""
-    totals = np.zeros(16, np.int32)
-    for i in range(count):
-        bucket = buckets[i]
+    totals[:] = 0
+    even = count - count % 4
+    for i in range(0, even, 4):  # four at a time: the sums stay in registers for longer
+        a, b, c, d = buckets[i], buckets[i + 1], buckets[i + 2], buckets[i + 3]
         for j in range(16):
-            totals[j] += weights[bucket, j]
+            totals[j] += (np.int32(weights[a, j]) + weights[b, j]) + (np.int32(weights[c, j]) + weights[d, j])
+    for i in range(even, count):
+        for j in range(16):
+            totals[j] += weights[buckets[i], j]
     root, last = np.sqrt(np.float64(count)), HEAD_OUTPUTS - 1
-    logits = np.empty(HEAD_OUTPUTS, np.int64)
     for j in range(HEAD_OUTPUTS):
-        logits[j] = np.int64(np.floor((bias[j] + scale[j] * totals[j] / root) * LOG_ONE + 0.5))
-    row[_LIKENESS] = min(max(logits[last], -8 * LOG_ONE), 8 * LOG_ONE - 1)
-    best, total = logits[:last].max(), np.int64(0)
+        totals[j] = np.int32(np.floor((bias[j] + scale[j] * totals[j] / root) * LOG_ONE + 0.5))
+    row[_LIKENESS] = min(max(totals[last], -8 * LOG_ONE), 8 * LOG_ONE - 1)
+    best, total = totals[:last].max(), np.int64(0)
     for j in range(last):
-        total += _EXP[min((best - logits[j]) >> 4, 255)]
+        total += _EXP[min((best - totals[j]) >> 4, 255)]
     for j in range(last):
-        row[T_CAPABILITY + j] = _EXP[min((best - logits[j]) >> 4, 255)] * SHARE_ONE // total
+        row[T_CAPABILITY + j] = _EXP[min((best - totals[j]) >> 4, 255)] * SHARE_ONE // total
 
 
 @inner
@@ -187,10 +210,11 @@ def _unit(totals, out, at):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _sketch(hashes, kinds, count, sketch, word_min):  # type: ignore[no-untyped-def]
+def _sketch(hashes, kinds, count, sketch, word_min, parts):  # type: ignore[no-untyped-def]
     """Content and form as signed random projections, words as a count sketch and as MinHash bins."""
-    content, form = np.zeros(SKETCH, np.int64), np.zeros(SKETCH, np.int64)
-    table = np.zeros(WORD_TABLE, np.int64)
+    parts[:] = 0
+    content, form, table = parts[:SKETCH], parts[SKETCH : 2 * SKETCH], parts[2 * SKETCH :]
+    word_min[:] = np.uint16(65535)
     previous, before, words = uint64(0), uint64(0), 0
     for i in range(count):
         kind, value = kinds[i], hashes[i]
@@ -236,66 +260,54 @@ def _forms(hashes, kinds, count, row):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _characters(data, start, end, totals):  # type: ignore[no-untyped-def]
-    """Count bytes of interest: read, characters, digits, marks, code marks, breaks, questions, list lines."""
-    value, fresh = totals[8], True
+def _characters(data, start, end):  # type: ignore[no-untyped-def]
+    """Number of UTF-8 characters that begin in ``data[start:end]``."""
+    count = 0
     for k in range(start, end):
-        byte = data[k]
-        group = _CLASS[byte]
-        value = (value ^ uint64(byte)) * FNV_PRIME
-        totals[0] += uint64(1)
-        totals[1] += uint64((byte & 0xC0) != 0x80)
-        totals[2] += uint64(group == 2)
-        totals[3] += uint64(group == 3)
-        totals[4] += uint64(_CODE_MARKS[byte])
-        totals[5] += uint64(byte == 10)
-        totals[6] += uint64(byte == 63)
-        if fresh and group != 0:
-            following = data[k + 1] if k + 1 < end else np.uint8(0)
-            item = group == 2 and (following == 46 or following == 41)
-            bullet = (byte == 45 or byte == 42) and following == 32
-            totals[7] += uint64(item or bullet)
-            fresh = False
-        fresh = fresh or byte == 10
-    totals[8] = value
+        count += (data[k] & 0xC0) != 0x80
+    return count
 
 
 @inner
-def _read(data, start, end, weights, scale, bias, row, sketch, word_min):  # type: ignore[no-untyped-def]
-    """Read one prompt into its rows; returns the hash of what was read."""
+def _read(data, start, end, head, row, sketch, word_min, scratch):  # type: ignore[no-untyped-def]
+    """Read one prompt into its rows; returns the hash of what was read (letter case and spacing aside)."""
+    hashes, kinds, buckets, totals, parts, counters = scratch
     length = end - start
-    hashes = np.empty(READ_START + READ_END, np.uint64)
-    kinds = np.empty(READ_START + READ_END, np.uint8)
-    totals = np.zeros(9, np.uint64)
-    totals[8] = FNV_BASIS ^ uint64(length)
+    counters[:] = 0
+    counters[_EXACT] = FNV_BASIS ^ uint64(length)
     cut = end if length <= READ_START + READ_END else start + READ_START
-    _characters(data, start, cut, totals)
-    count = tokenise(data, start, cut, hashes, kinds, 0)
+    count = tokenise(data, start, cut, hashes, kinds, 0, counters)
+    read, characters = max(cut - start, 1), _characters(data, start, cut)
     if cut < end:
-        _characters(data, end - READ_END, end, totals)
-        count = tokenise(data, end - READ_END, end, hashes, kinds, count)
-    word_min[:] = np.uint16(65535)
-    words = _sketch(hashes, kinds, count, sketch, word_min)
+        count = tokenise(data, end - READ_END, end, hashes, kinds, count, counters)
+        read, characters = read + READ_END, characters + _characters(data, end - READ_END, end)
+    row[_WORDS] = _sketch(hashes, kinds, count, sketch, word_min, parts)
     _forms(hashes, kinds, count, row)
-    buckets = np.empty(MAX_GRAMS, np.int32)
-    _head(buckets, grams(hashes, count, buckets), weights, scale, bias, row)
-    read = max(np.int64(totals[0]), 1)
-    row[_CHARS] = log2_fixed(max(np.int64(totals[1]) * length // read, 1))
-    row[_WORDS] = words
-    row[_DIGITS] = np.int64(totals[2]) * SHARE_ONE // read
-    row[_PUNCT] = np.int64(totals[3]) * SHARE_ONE // read
-    row[_CODE] = np.int64(totals[4]) * SHARE_ONE // read
-    row[_NEWLINES] = log2_fixed(np.int64(totals[5]) + 1)
-    row[_QUESTIONS] = totals[6] > 0
-    row[_LISTS] = totals[7] > 1
-    return mix(totals[8])
+    weights, scale, bias = head
+    _head(buckets, grams(hashes, count, buckets), weights, scale, bias, row, totals)
+    row[_CHARS] = log2_fixed(max(characters * length // read, 1))
+    row[_DIGITS] = np.int64(counters[_N_DIGITS]) * SHARE_ONE // read
+    row[_PUNCT] = np.int64(counters[_N_MARKS]) * SHARE_ONE // read
+    row[_CODE] = np.int64(counters[_N_CODE]) * SHARE_ONE // read
+    row[_NEWLINES] = log2_fixed(np.int64(counters[_N_BREAKS]) + 1)
+    row[_QUESTIONS] = counters[_N_QUESTIONS] > 0
+    row[_LISTS] = counters[_N_LISTS] > 1
+    return mix(counters[_EXACT])
 
 
 @kernel
 def read_texts(data, offsets, weights, scale, bias, start, stop, rows, sketches, word_mins, hashes):  # type: ignore[no-untyped-def]
     """Read prompts ``start`` to ``stop``: ``uint8[b], int64[m+1], int8[buckets, 16], float64[13] x 2`` into
     ``int16[m, TEXT_COLUMNS], int8[m, SKETCH_COLUMNS], uint16[m, WORD_BINS], int64[m]``."""
+    scratch = (
+        np.empty(READ_START + READ_END, np.uint64),
+        np.empty(READ_START + READ_END, np.uint8),
+        np.empty(MAX_GRAMS, np.int32),
+        np.empty(16, np.int32),
+        np.empty(SKETCH_COLUMNS, np.int64),
+        np.empty(COUNTERS, np.uint64),
+    )
+    head = (weights, scale, bias)
     for i in range(start, stop):
-        hashes[i] = np.int64(
-            _read(data, offsets[i], offsets[i + 1], weights, scale, bias, rows[i], sketches[i], word_mins[i])
-        )
+        first, last = offsets[i], offsets[i + 1]
+        hashes[i] = np.int64(_read(data, first, last, head, rows[i], sketches[i], word_mins[i], scratch))

@@ -23,7 +23,7 @@ def row(prompt: str):
 def tokens(prompt: str):
     data = np.frombuffer(prompt.encode(), np.uint8)
     hashes, kinds = np.empty(9000, np.uint64), np.empty(9000, np.uint8)
-    count = text.tokenise(data, 0, len(data), hashes, kinds, 0)
+    count = text.tokenise(data, 0, len(data), hashes, kinds, 0, np.zeros(text.COUNTERS, np.uint64))
     return list(zip(hashes[:count].tolist(), kinds[:count].tolist(), strict=True))
 
 
@@ -89,8 +89,10 @@ def test_the_form_stays_when_the_slots_change_and_the_content_does_not():
     template = "Explain {} to a student.\n1. Principle\n2. Steps\nReturn JSON."
     one, other = row(template.format("photosynthesis")), row(template.format("compound interest"))
     chat = row("hi, my bread is flat, any idea why?")
+
     def cosine(a, b):
         return (a.astype(float) @ b) / SKETCH_ONE**2
+
     form = slice(SKETCH, 2 * SKETCH)
     assert cosine(one[1][form], other[1][form]) > 0.9
     assert cosine(one[1][form], chat[1][form]) < 0.5
