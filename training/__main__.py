@@ -120,20 +120,15 @@ def run(
     from training.config import load
     from training.demo import summary
     from training.pipeline import run as run_pipeline
+    from training.world import origin as describe
 
     settings = load(config, {} if trials is None else {"tune.trials": trials})
-    origin = _origin(traffic)
+    origin = [row for path in traffic for row in describe(path.parent)]
     with Stages() as stages:
         result = run_pipeline(
             traffic, labels, bundle, settings, groups=groups, corpora=corpora, origin=origin, progress=stages
         )
     summary(result, Console())
-
-
-def _origin(traffic: list[Path]) -> list[dict[str, object]]:
-    """What a world says of itself, where traffic is one."""
-    described = [path.parent / "world.json" for path in traffic]
-    return [{"name": "world", **json.loads(path.read_text())} for path in described if path.is_file()]
 
 
 @app.command()

@@ -214,8 +214,8 @@ def report(rows: list[Row], bundle_id: str) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `python -m training bench --out docs/benchmarks.md`. Each figure stands beside its peer, measured in the",
-        "same run on the same machine; read the ratios rather than the absolute values.",
+        "Written by `python -m training bench --out docs/benchmarks.md`. Each figure stands beside its peer, measured",
+        "in the same run on the same machine; read the ratios rather than the absolute values.",
         "",
         f"Bundle `{bundle_id}` ({len(FEATURES)} features); {os.cpu_count()} cores, {platform.machine()}, "
         f"Python {platform.python_version()}, numpy {np.__version__}, lightgbm {lightgbm.__version__}.",

@@ -52,9 +52,13 @@ LANGUAGE = {
 
 
 class Source(NamedTuple):
+    """One row of `sources.csv`."""
+
     name: str
     role: str
     use: str
+    licence: str
+    origin: str
 
 
 class Unit(NamedTuple):
@@ -73,7 +77,7 @@ class Corpora:
     def __init__(self, directory: Path, uses: Sequence[str] = ("train",)) -> None:
         self.directory, self.uses = Path(directory), tuple(uses)
         with (self.directory / "sources.csv").open(encoding="utf-8", newline="") as f:
-            rows = [Source(r["name"], r["role"], r["use"]) for r in csv.DictReader(f)]
+            rows = [Source(r["name"], r["role"], r["use"], r["licence"], r["source"]) for r in csv.DictReader(f)]
         self.sources = {s.name: s for s in rows if s.use in self.uses}
         self._units: dict[str, list[Unit]] = {}
 

@@ -141,7 +141,7 @@ def cut_windows(
             starts = rng.choice(count - size + 1, min(per_account, count - size + 1), replace=False)
             windows += [("slice", np.arange(start, start + size)) for start in starts]
     for scope, keys in (("day", time_us // _DAY_US), ("session", session)):
-        names, inverse, sizes_of = np.unique(keys, return_inverse=True, return_counts=True)
+        _, inverse, sizes_of = np.unique(keys, return_inverse=True, return_counts=True)
         fitting = np.flatnonzero((sizes_of >= LEAST) & (sizes_of < count))
         for k in rng.permutation(fitting)[:per_account]:
             windows.append((scope, np.flatnonzero(inverse == k)))

@@ -17,7 +17,7 @@ from rich.table import Table
 from training.config import load
 from training.dataset import Progress
 from training.pipeline import Result, run
-from training.world import make_world
+from training.world import make_world, origin
 
 __all__ = ["demo", "summary"]
 
@@ -27,12 +27,11 @@ SETTINGS = {"tune.trials": 6, "tune.timeout_s": 30.0, "tracking.experiment": "fi
 def demo(out: Path, accounts: int, progress: Progress, world_progress: Callable[[int, int], None]) -> Result:
     """Make a world below ``out``, train on it, track it in ``out/mlflow.db`` and write ``out/bundle``."""
     world = out / "world"
-    made = make_world(world, accounts=accounts, seed=7, progress=world_progress)
+    make_world(world, accounts=accounts, seed=7, progress=world_progress)
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{out / 'mlflow.db'}")
-    origin = [{"name": "built-in world, grammar text", "use": "train", "digest": made.digest}]
     config = load(None, SETTINGS)
     files = [world / "traffic"], world / "labels.csv", out / "bundle"
-    return run(*files, config, groups=world / "groups.csv", origin=origin, progress=progress)
+    return run(*files, config, groups=world / "groups.csv", origin=origin(world), progress=progress)
 
 
 def summary(result: Result, console: Console) -> None:

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training import campaigns, clocks, plan, populations
-from training.corpora import Corpora
+from training.corpora import Corpora, Source
 from training.metadata import Profile, draw_profile, models_over_time, usage
 from training.plan import Plan, make_plan
 
@@ -262,9 +262,19 @@ def _write_description(out: Path, world: World, summary: WorldSummary) -> None:
     corpora = world.corpora
     described = {
         "seed": world.seed, "days": world.days, "epoch": EPOCH.isoformat(),
-        "corpora": str(corpora.directory) if corpora else None, "uses": corpora.uses if corpora else [],
-        "sources": {s.name: s.use for s in corpora.sources.values()} if corpora else {},
+        "text": "corpora and grammar" if corpora else "grammar", "uses": corpora.uses if corpora else [],
+        "sources": [s._asdict() for s in corpora.sources.values()] if corpora else [],
         "versions": {"fingerprint": version("fingerprint"), "numpy": np.__version__, "pyarrow": pa.__version__},
         **asdict(summary),
     }  # fmt: skip
     (out / "world.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def origin(world: Path) -> list[dict[str, object]]:
+    """What a world was made of, a row a source, for manifest and card; empty where `world` has no description."""
+    if not (world / "world.json").is_file():
+        return []
+    told = json.loads((world / "world.json").read_text("utf-8"))
+    made = f"{told['accounts']} accounts, {told['days']} days, seed {told['seed']}"
+    own = Source("simulated world, text of our own", "all", "train", "of this project", made)
+    return [own._asdict(), *told["sources"]]
