@@ -110,13 +110,13 @@ def render() -> str:
         "",
         f"Feature set `{FEATURE_SET}`: {len(FEATURES)} features, a pure function of a {WINDOW_BYTES}-byte window.",
         "Absent evidence is missing (NaN), never zero; the empty window has no feature at all.",
-        f"Of a prompt longer than {(READ_START + READ_END) // 1024} KiB the first {READ_START // 1024} KiB and the last "
-        f"{READ_END // 1024} KiB are read. No country, language, script, address or network is a feature.",
+        f"Of a prompt longer than {(READ_START + READ_END) // 1024} KiB the first {READ_START // 1024} KiB and the "
+        f"last {READ_END // 1024} KiB are read. No country, language, script, address or network is a feature.",
         "",
         "**Worked examples.** *Chat*: six turns of a person about bread and travel, minutes and hours apart.",
         "*Harvest*: one template over six topics, nine seconds apart. Both are spelt out in `training/features_doc.py`",
-        "and read with a blank prompt head, so capabilities are even and likeness is zero. Direction `+` means that more",
-        "of it may only raise the score (a monotone constraint of the classifier).",
+        "and read with a blank prompt head, so capabilities are even and likeness is zero. Direction `+` means that",
+        "more of it may only raise the score (a monotone constraint of the classifier).",
         "",
     ]
     for family, title in FAMILIES.items():
