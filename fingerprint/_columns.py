@@ -264,6 +264,7 @@ def times(column: Array | None, field: str, faults: Faults) -> Ints:
         micros = _epoch(column, field, faults)
     else:
         micros = _text_times(column, field, faults)
-    outside = (micros < TIME_BOUNDS[0]) | (micros >= TIME_BOUNDS[1])
+    earliest, end = TIME_BOUNDS[field]
+    outside = (micros < earliest) | (micros >= end)
     faults.mark(~absent & outside, f"absurd_time:{field}")
     return np.where(absent, MISSING, micros)

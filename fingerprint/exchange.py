@@ -42,7 +42,11 @@ FIELDS: Final = (
     "client",
     "account",
 )
-TIME_BOUNDS: Final = (946_684_800_000_000, 4_102_444_800_000_000)  # years 2000 to 2099, in microseconds
+# Microseconds UTC, the end exclusive: requests of 2000 to 2099; accounts may be as old as time stamps are.
+TIME_BOUNDS: Final = {
+    "timestamp": (946_684_800_000_000, 4_102_444_800_000_000),
+    "created_at": (0, 4_102_444_800_000_000),
+}
 INT_MAX: Final = 2**31 - 1
 SMALL_PLANS: Final = frozenset({"free", "trial", "pro", "plus", "basic", "starter", "hobby", "personal", "individual"})
 # Integer fields with their smallest value.
@@ -140,7 +144,8 @@ def time_of(value: object, field: str) -> int:
         if isinstance(error, ExchangeError):
             raise
         raise ExchangeError(f"unreadable_time:{field}") from None
-    if not TIME_BOUNDS[0] <= micros < TIME_BOUNDS[1]:
+    earliest, end = TIME_BOUNDS[field]
+    if not earliest <= micros < end:
         raise ExchangeError(f"absurd_time:{field}")
     return micros
 

@@ -97,7 +97,7 @@ def test_times(value: object, micros: int) -> None:
     assert time_of(value, "timestamp") == micros
 
 
-@given(st.integers(TIME_BOUNDS[0], TIME_BOUNDS[1] - 1))
+@given(st.integers(TIME_BOUNDS["timestamp"][0], TIME_BOUNDS["timestamp"][1] - 1))
 def test_times_are_exact_to_the_microsecond(micros: int) -> None:
     moment = np.datetime64(micros, "us").item().replace(tzinfo=UTC)
     assert time_of(moment.isoformat(), "timestamp") == micros
