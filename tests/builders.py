@@ -1,9 +1,12 @@
 """Small things that tests build: exchange records and prompt heads, all seeded."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from fingerprint import FEATURES, Window, features
+from fingerprint.contribution import read_exchange
 from fingerprint.head import Head
 from fingerprint.kernels.layout import HEAD_OUTPUTS
 
@@ -61,3 +64,16 @@ def random_head(seed: int = 0) -> Head:
     head = Head.blank()
     head.weights[:, :HEAD_OUTPUTS] = rng.integers(-20, 21, (len(head.weights), HEAD_OUTPUTS))
     return Head(head.weights, np.full(HEAD_OUTPUTS, 0.05), np.linspace(-1, 1, HEAD_OUTPUTS))
+
+
+def window_of(records: Iterable[dict[str, Any]], head: Head | None = None, window: Window | None = None) -> Window:
+    """Records in the order of time, streamed into one window as serving does it."""
+    window, head = window or Window.empty(), head or Head.blank()
+    for record in records:
+        window.update(read_exchange(record, head, window.last_us))
+    return window
+
+
+def values_of(window: Window) -> dict[str, float]:
+    """The features of a window by name."""
+    return {feature.name: float(value) for feature, value in zip(FEATURES, features(window)[0], strict=True)}

@@ -187,7 +187,7 @@ def test_times_out_of_order_and_equal(tmp_path: Path, bundle: Path, write: Write
         ("0001-01-01T00:00:00+14:00", "absurd_time"),
         ("9999-12-31T23:59:59.999999Z", "absurd_time"),
         ("9999-12-31T23:59:59-14:00", "absurd_time"),
-        ("1999-12-31T23:59:59.999999Z", "absurd_time"),
+        ("1969-12-31T23:59:59.999999Z", "absurd_time"),
         ("2100-01-01T00:00:00Z", "absurd_time"),
         ("2026-03-01T10:00:00", "unreadable_time"),
         ("2026-02-29T10:00:00Z", "unreadable_time"),
@@ -201,6 +201,14 @@ def test_absurd_times(tmp_path: Path, bundle: Path, write: Write, time: str, rea
     assert (result.exit_code, verdicts) == (1, {"good": 3})
     assert f"rejected 1: {reason}:timestamp (" in result.stderr
     assert f"rejected 1: {reason}:created_at (" in result.stderr
+
+
+@FORMATS
+def test_an_account_may_be_older_than_any_request(tmp_path: Path, bundle: Path, write: Write) -> None:
+    """An old or a default creation date is no reason to leave an account without a verdict."""
+    records = [*good(), bad(account={"created_at": "1970-01-01T00:00:00Z"})]
+    result, verdicts = score(write(tmp_path, records), bundle)
+    assert (result.exit_code, set(verdicts)) == (0, {"good", "bad"})
 
 
 @pytest.mark.parametrize("time", [-62135596800, 253402300799, 1e300, -1e300, 1e308, 10**400, 1_772_366_400_000, True])

@@ -117,13 +117,14 @@ def run(
 
     Example: python -m training run --traffic world/traffic --labels world/labels.csv --bundle bundle
     """
-    from training.config import load
+    from training.config import LABELLED, load
     from training.demo import summary
     from training.pipeline import run as run_pipeline
     from training.world import origin as describe
 
-    settings = load(config, {} if trials is None else {"tune.trials": trials})
     origin = [row for path in traffic for row in describe(path.parent)]
+    given = {"tune.trials": trials, "evaluation.positives": None if origin else LABELLED}
+    settings = load(config, {key: value for key, value in given.items() if value is not None})
     with Stages() as stages:
         result = run_pipeline(
             traffic, labels, bundle, settings, groups=groups, corpora=corpora, origin=origin, progress=stages
@@ -134,15 +135,16 @@ def run(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
-    accounts: Annotated[int, typer.Option(min=200, help="Accounts in the small world.")] = 1200,
+    accounts: Annotated[int, typer.Option(min=200, help="Accounts in the small world.")] = 3000,
 ) -> None:
     """The main job on a small built-in world, from nothing to a tracked model (about a minute)."""
     from training.demo import demo as run_demo
-    from training.demo import summary
+    from training.demo import score_new, summary
 
     with Stages() as stages:
-        result = run_demo(out.resolve(), accounts, stages, stages.of("world"))
+        result = run_demo(out, accounts, stages, stages.of("world"))
     summary(result, Console())
+    score_new(result, out, 400, Console())
 
 
 @app.command()

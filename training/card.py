@@ -15,8 +15,8 @@ import pandas as pd
 
 import fingerprint
 from fingerprint.features import FEATURE_SET
-from training.config import RunConfig
-from training.evaluate import SIMULATED, Evaluation
+from training.config import SIMULATED, RunConfig
+from training.evaluate import Evaluation
 from training.export import ParityReport
 from training.fit import Model
 
@@ -26,10 +26,12 @@ language, name or network identity, and keeps no prompt text."""
 
 RETRAIN = "python -m training run --traffic TRAFFIC --labels LABELS --bundle DIR"
 
-LIMITS = f"""- **Every detection figure is measured on {SIMULATED}**: real or generated harvesting prompts paired with
-  automation clocks. No public log of a real campaign exists. Expect other numbers on real campaigns.
-- False-positive rates hold for workloads like those in the table. A legitimate workload that is not in it may be
-  flagged more often; measure on your own traffic, and set your own thresholds, before acting on scores.
+ON_SIMULATED = f"""- **Every detection figure is measured on {SIMULATED}**: real or generated harvesting
+  prompts paired with automation clocks. No public log of a real campaign exists. Expect other numbers on real
+  campaigns.
+"""
+LIMITS = """- False-positive rates hold for workloads like those in the table. A legitimate workload that is not in it
+  may be flagged more often; measure on your own traffic, and set your own thresholds, before acting on scores.
 - Scores are calibrated for the share of attack in the training data, not for yours.
 - Windows of few exchanges, and campaigns diluted among honest traffic, are found less often: see the tables."""
 
@@ -53,7 +55,8 @@ def card(
         "# Model card: fingerprint, distillation campaigns in API traffic",
         USE,
         "## Measured at",
-        f"On the test split, {SIMULATED}: accounts after the time of training, and families never trained on. "
+        f"On the test split, {evaluation.positives}: accounts after the time of training, and families never "
+        "trained on. "
         f"Intervals: {config.evaluation.confidence:.0%}, resampling whole accounts and campaigns.",
         markdown(_headline(evaluation.metrics, config.evaluation.fprs)),
         *_slices(evaluation, config.evaluation.fprs[0]),
@@ -65,7 +68,7 @@ def card(
         markdown(pd.DataFrame([dict(row) for row in training_data])),
         markdown(_counts(meta)),
         "## Limits",
-        LIMITS,
+        (ON_SIMULATED if evaluation.positives == SIMULATED else "") + LIMITS,
         _suspects(evaluation.tables["single_features"]),
         "## Model and export",
         _export(model, evaluation.metrics, parity),
@@ -113,7 +116,7 @@ def _slices(evaluation: Evaluation, fpr: float) -> list[str]:
         if "attacker_share" in table:
             table["attacker_share"] = [f"{share:.0%}" for share in table["attacker_share"]]
         unused = [column for column in table.columns if column.rpartition("_")[2].startswith("0.")]
-        parts += [f"### Recall at {fpr:.0%} by {title} ({SIMULATED})", markdown(table.drop(columns=unused))]
+        parts += [f"### Recall at {fpr:.0%} by {title} ({evaluation.positives})", markdown(table.drop(columns=unused))]
     return parts
 
 

@@ -14,6 +14,9 @@ from typing import Any, get_type_hints
 
 from fingerprint.errors import FingerprintError
 
+SIMULATED = "simulated positives"
+LABELLED = "positives as labelled"
+
 
 class ConfigError(FingerprintError, ValueError):
     """A setting is unknown, of the wrong type or out of range; the message says what is allowed."""
@@ -63,14 +66,14 @@ class Tune:
     trials: int = 8
     timeout_s: float = 60.0
     folds: int = 4
-    target_fpr: float = 0.01
+    max_fpr: float = 0.05
     storage: str = ""
 
     def __post_init__(self) -> None:
         _check(self.trials >= 0, "tune.trials", "0 or more", self.trials)
         _check(self.timeout_s > 0, "tune.timeout_s", "seconds above 0", self.timeout_s)
         _check(self.folds >= 2, "tune.folds", "2 or more", self.folds)
-        _check(0 < self.target_fpr < 1, "tune.target_fpr", "a share between 0 and 1", self.target_fpr)
+        _check(0 < self.max_fpr <= 1, "tune.max_fpr", "above 0, at most 1", self.max_fpr)
 
 
 @dataclass(frozen=True)
@@ -139,8 +142,10 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """False-positive rates to report at, and how many bootstrap resamples the intervals rest on."""
+    """False-positive rates to report at, how many bootstrap resamples the intervals rest on, and what the
+    positives are: `SIMULATED` unless the labels come from real cases."""
 
+    positives: str = SIMULATED
     fprs: tuple[float, ...] = (0.01, 0.003)
     bootstrap: int = 300
     confidence: float = 0.95

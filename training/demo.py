@@ -8,9 +8,13 @@ Writes everything below ``demo/`` and never touches the shipped bundle.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +23,7 @@ from training.dataset import Progress
 from training.pipeline import Result, run
 from training.world import make_world, origin
 
-__all__ = ["demo", "summary"]
+__all__ = ["demo", "score_new", "summary"]
 
 SETTINGS = {"tune.trials": 6, "tune.timeout_s": 30.0, "tracking.experiment": "fingerprint-demo"}
 
@@ -28,37 +32,52 @@ def demo(out: Path, accounts: int, progress: Progress, world_progress: Callable[
     """Make a world below ``out``, train on it, track it in ``out/mlflow.db`` and write ``out/bundle``."""
     world = out / "world"
     make_world(world, accounts=accounts, seed=7, progress=world_progress)
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{out / 'mlflow.db'}")
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{(out / 'mlflow.db').as_posix()}")
     config = load(None, SETTINGS)
     files = [world / "traffic"], world / "labels.csv", out / "bundle"
     return run(*files, config, groups=world / "groups.csv", origin=origin(world), progress=progress)
 
 
+def score_new(result: Result, out: Path, accounts: int, console: Console) -> None:
+    """Score the traffic of a second world with the new bundle, as a user of the command line would."""
+    world, verdicts = out / "new-traffic", out / "verdicts.jsonl"
+    make_world(world, accounts=accounts, seed=8)
+    command = ["score", str(world / "traffic"), "--by", "account", "--out", str(verdicts)]
+    subprocess.run([sys.executable, "-m", "fingerprint", *command, "--bundle", str(result.bundle)], check=True)
+    labels = pd.read_csv(world / "labels.csv").set_index("account_id")["label"]
+    levels = pd.read_json(verdicts, lines=True, dtype={"account_id": str}).set_index("account_id")["level"]
+    flagged, attack = (levels != "allow").reindex(labels.index), labels == 1
+    console.print(
+        f"scored      new traffic of {accounts} accounts: {flagged[attack].sum()} of {attack.sum()} distilling and "
+        f"{flagged[~attack].sum()} of {(~attack).sum()} honest accounts at review or act ({verdicts})",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
 def summary(result: Result, console: Console) -> None:
     """Print what was detected at which false-positive rate, how fast, and where things are."""
     metrics = result.evaluation.metrics
-    console.print()
-    table = Table(title="held-out accounts of the built-in world (simulated positives)", title_justify="left")
-    for name in ("false-positive rate", "campaign windows found", "95 % interval", "families never trained on"):
+    title = f"windows of held-out accounts ({result.evaluation.positives})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for name in ("false positives", "found", "95 % interval", "found, unseen families"):
         table.add_column(name, justify="right")
     for fpr in ("0.01", "0.003"):
         table.add_row(
-            f"{float(fpr):.1%} (realised {metrics[f'fpr_realised_at_{fpr}']:.2%})",
+            f"{metrics[f'fpr_realised_at_{fpr}']:.2%}",
             f"{metrics[f'recall_at_fpr_{fpr}']:.0%}",
             f"{metrics[f'recall_at_fpr_{fpr}_low']:.0%} to {metrics[f'recall_at_fpr_{fpr}_high']:.0%}",
             f"{metrics.get(f'recall_unseen_at_fpr_{fpr}', float('nan')):.0%}",
         )
     console.print(table)
     ours, peer = result.latency["score_p50_us"], result.latency["booster_predict_p50_us"]
-    console.print(
-        f"ROC AUC {metrics['roc_auc']:.3f} over {metrics['windows']:.0f} windows of "
-        f"{metrics['benign_accounts']:.0f} honest and {metrics['attack_accounts']:.0f} distilling accounts, "
-        "all after the training period"
-    )
-    console.print(
-        f"export: {result.parity.rows:,} rows compared with LightGBM, {result.parity.decision_differences} decisions "
-        f"differ, largest probability error {result.parity.probability_error:.1e}"
-    )
-    console.print(f"speed: one window in {ours:.1f} µs; LightGBM's own predict {peer:.1f} µs ({peer / ours:.1f}x)")
-    console.print(f"bundle: {result.bundle}", soft_wrap=True)
-    console.print(f"review it: {result.tracked.ui_command}", soft_wrap=True)
+    for line in (
+        f"held out    {metrics['windows']:,.0f} windows of {metrics['benign_accounts']:,.0f} honest and "
+        f"{metrics['attack_accounts']:,.0f} distilling accounts, all after training; ROC AUC {metrics['roc_auc']:.3f}",
+        f"export      {result.parity.rows:,} rows compared with LightGBM: {result.parity.decision_differences} "
+        f"decisions differ, largest probability error {result.parity.probability_error:.1e}",
+        f"speed       one window in {ours:.1f} µs, LightGBM's own predict {peer:.1f} µs ({peer / ours:.1f}x)",
+        f"bundle      {result.bundle}",
+        f"review it   {result.tracked.ui_command}",
+    ):
+        console.print(line, soft_wrap=True, highlight=False)

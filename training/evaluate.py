@@ -2,7 +2,7 @@
 
 Every account counts once, shared by its windows. Intervals come from resampling whole accounts and campaigns
 (cluster bootstrap, Field & Welsh 2007); rates of benign accounts have exact ones (Clopper & Pearson 1934).
-The positives are simulated: SIMULATED belongs in the title of whatever shows them.
+What the positives are (simulated campaigns, or accounts as labelled) goes into the title of whatever shows them.
 
 Left out: drawing (`plots`) and any choice made from these numbers: thresholds are those of the calibration split.
 """
@@ -22,7 +22,6 @@ from fingerprint.errors import FingerprintError
 from training.config import Evaluation as EvaluationConfig
 from training.fit import Floats, Model, Rows, log_loss
 
-SIMULATED = "simulated positives"
 SUSPECT_AUC = 0.9
 SIZE_BINS = ("3-9", "10-29", "30-99", "100-499", "500+")
 _EDGES = (10, 30, 100, 500)
@@ -43,11 +42,13 @@ class AtFpr:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Numbers for MLflow, tables by name, and the scored test rows (label, score, account_weight, slices)."""
+    """Numbers for MLflow, tables by name, the scored test rows (label, score, account_weight, slices), and what
+    the positives are (`config.positives`)."""
 
     metrics: dict[str, float]
     tables: dict[str, pd.DataFrame]
     scored: pd.DataFrame
+    positives: str
 
 
 def evaluate(model: Model, X: Rows, meta: pd.DataFrame, config: EvaluationConfig, seed: int) -> Evaluation:
@@ -74,7 +75,7 @@ def evaluate(model: Model, X: Rows, meta: pd.DataFrame, config: EvaluationConfig
     }
     metrics = {**_overall(scored), **rates.metrics(), **_at_thresholds(scored, model, config.confidence)}
     metrics["attack_accounts"] = float(attack["account_id"].nunique())
-    return Evaluation(metrics, tables, scored)
+    return Evaluation(metrics, tables, scored, config.positives)
 
 
 def recall_at_fpr(label: npt.ArrayLike, score: npt.ArrayLike, weight: npt.ArrayLike, fpr: float) -> AtFpr:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from training.evaluate import SIMULATED, Evaluation
+from training.evaluate import Evaluation
 from training.fit import Model
 
 BENIGN, ATTACK, MARK, INK = "#2a6f97", "#c8553d", "#e9a23b", "#333333"
@@ -33,7 +33,11 @@ def figures(evaluation: Evaluation, model: Model, trials: pd.DataFrame) -> dict[
         "scores": scores(evaluation.scored, thresholds),
         "feature_importance": importances(feature_importance(model)),
     }
-    return drawn | ({"optuna_history": history(trials)} if len(trials) else {})
+    drawn |= {"optuna_history": history(trials)} if len(trials) else {}
+    for name in drawn.keys() - {"benign_workloads", "feature_importance"}:  # those two rest on no positive
+        axes = drawn[name].axes[0]
+        _title(axes, f"{axes.get_title(loc='left')}, {evaluation.positives}")
+    return drawn
 
 
 def feature_importance(model: Model) -> pd.DataFrame:
@@ -47,7 +51,7 @@ def feature_importance(model: Model) -> pd.DataFrame:
 
 def roc(scored: pd.DataFrame) -> Figure:
     """ROC with the false-positive rate on a log scale, where the rates that matter lie."""
-    figure, axes = _axes(f"ROC, test split, {SIMULATED}", "false-positive rate", "recall")
+    figure, axes = _axes("ROC, test split", "false-positive rate", "recall")
     for name, rows, colour in _curves(scored):
         label, score, weight = (rows[c] for c in ("label", "score", "account_weight"))
         rates, recalls, _ = roc_curve(label, score, sample_weight=weight)
@@ -64,7 +68,7 @@ def roc(scored: pd.DataFrame) -> Figure:
 def precision_recall(scored: pd.DataFrame) -> Figure:
     """Precision against recall; the title states the prevalence it holds for."""
     base = float(np.average(scored["label"], weights=scored["account_weight"]))
-    figure, axes = _axes(f"Precision and recall at {base:.0%} attack, {SIMULATED}", "recall", "precision")
+    figure, axes = _axes(f"Precision and recall at {base:.0%} attack", "recall", "precision")
     for name, rows, colour in _curves(scored):
         label, score, weight = (rows[c] for c in ("label", "score", "account_weight"))
         precision, recall, _ = precision_recall_curve(label, score, sample_weight=weight)
@@ -80,7 +84,7 @@ def size_by_share(table: pd.DataFrame, column: str = "recall_at_fpr_0.01") -> Fi
     """Recall by window size and attacker share, with the number and the count of windows in each cell."""
     grid = table.pivot(index="window_size", columns="attacker_share", values=column)
     count = table.pivot(index="window_size", columns="attacker_share", values="windows")
-    title = f"Recall at {float(column.rsplit('_', 1)[1]):.1%} false positives, {SIMULATED}"
+    title = f"Recall at {float(column.rsplit('_', 1)[1]):.1%} false positives"
     figure, axes = _axes(title, "attacker's share of the window", "exchanges in the window", width=1.5 + grid.shape[1])
     axes.imshow(grid.to_numpy(float), cmap="YlGnBu", vmin=0, vmax=1, aspect="auto")
     windows = count.to_numpy(float)
@@ -113,7 +117,7 @@ def benign_rates(table: pd.DataFrame) -> Figure:
 
 def calibration(table: pd.DataFrame, ece: float) -> Figure:
     """Observed share of attack against the mean score of each bin; the area of a dot is its weight."""
-    title = f"Calibration (expected error {ece:.3f}), {SIMULATED}"
+    title = f"Calibration (expected error {ece:.3f})"
     figure, axes = _axes(title, "mean score", "observed share of attack")
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
     area = 20 + 400 * table["weight"] / table["weight"].sum()
@@ -125,7 +129,7 @@ def calibration(table: pd.DataFrame, ece: float) -> Figure:
 
 def scores(scored: pd.DataFrame, thresholds: Mapping[str, float]) -> Figure:
     """Distribution of the scores of benign and attack windows, on a log scale, with both thresholds."""
-    figure, axes = _axes(f"Scores of test windows, {SIMULATED}", "score", "share of windows (log)")
+    figure, axes = _axes("Scores of test windows", "score", "share of windows (log)")
     for name, label, colour in (("benign", 0, BENIGN), ("attack", 1, ATTACK)):
         rows = scored[scored["label"] == label]
         weight = rows["account_weight"] / rows["account_weight"].sum()
@@ -149,7 +153,7 @@ def importances(table: pd.DataFrame, top: int = 30) -> Figure:
 
 def history(trials: pd.DataFrame) -> Figure:
     """Value of each Optuna trial and the best so far."""
-    figure, axes = _axes(f"Optuna trials, {SIMULATED}", "trial", "objective (recall on left-out families)")
+    figure, axes = _axes("Optuna trials", "trial", "objective (partial AUC on left-out families)")
     axes.scatter(trials["number"], trials["value"], color=BENIGN, alpha=0.8, label="trial")
     axes.step(trials["number"], trials["value"].cummax(), where="post", color=ATTACK, lw=2, label="best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -164,10 +168,14 @@ def _curves(scored: pd.DataFrame) -> list[tuple[str, pd.DataFrame, str]]:
     return found + ([("families never trained on", unseen, ATTACK)] if unseen["label"].any() else [])
 
 
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=INK)
+
+
 def _axes(title: str, x: str, y: str, width: float = 6.4, height: float = 4.4) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(max(width, 5.5), max(height, 2.6)), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    _title(axes, title)
     axes.set(xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

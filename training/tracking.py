@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -37,7 +38,7 @@ from mlflow.types import Schema, TensorSpec
 
 from training import plots
 from training.config import RunConfig
-from training.evaluate import SIMULATED, Evaluation
+from training.evaluate import Evaluation
 from training.export import ParityReport
 from training.fit import Model, Rows
 from training.tune import Tuning
@@ -57,8 +58,12 @@ class Tracked:
 
     @property
     def ui_command(self) -> str:
-        """The command that opens the MLflow UI on this store; a server's own address is its UI."""
-        return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
+        """The command that opens the MLflow UI on this store, to be pasted here; a server's own address is its UI."""
+        if self.uri.startswith("http"):
+            return self.uri
+        program = Path(sys.executable).with_name("mlflow")
+        here = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
+        return f"{here} ui --backend-store-uri {self.uri}"
 
 
 def track(
@@ -86,13 +91,13 @@ def track(
     with _quiet():
         client, experiment_id = _store(config.tracking.experiment)
         bundle_id = str(json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["bundle_id"])
-        tags = {"bundle_id": bundle_id, "positives": SIMULATED, "mlflow.note.content": _shown(card)}
+        tags = {"bundle_id": bundle_id, "positives": evaluation.positives, "mlflow.note.content": _shown(card)}
         with mlflow.start_run(experiment_id=experiment_id, run_name=bundle_id, tags=tags) as run:
             _log_settings(config, model, training_data)
             mlflow.log_metrics(_metrics(evaluation, parity, onnx_bytes, metrics or {}))
             _log_datasets(X, meta)
             _log_files(model, evaluation, tuning, bundle, card)
-            _log_trials(client, experiment_id, run.info.run_id, tuning.trials)
+            _log_trials(client, experiment_id, run.info.run_id, tuning.trials, evaluation.positives)
             uri = _log_onnx(model, onnx_bytes, X, bundle_id)
         version = _register(client, config, uri, run.info.run_id, bundle_id, card)
     return Tracked(mlflow.get_tracking_uri(), experiment_id, run.info.run_id, version, time.perf_counter() - started)
@@ -180,10 +185,10 @@ def _log_files(model: Model, evaluation: Evaluation, tuning: Tuning, bundle: Pat
     mlflow.log_artifacts(str(bundle), "bundle")
 
 
-def _log_trials(client: MlflowClient, experiment_id: str, parent: str, trials: pd.DataFrame) -> None:
+def _log_trials(client: MlflowClient, experiment_id: str, parent: str, trials: pd.DataFrame, positives: str) -> None:
     """One nested run a trial, each written in a single batch."""
     now = int(time.time() * 1000)
-    measured = ("value", "recall", "log_loss", "seconds")
+    measured = ("value", "partial_auc", "log_loss", "seconds")
     for row in trials.to_dict("records"):
         tags = {"mlflow.parentRunId": parent, "mlflow.runName": f"trial {row['number']}"}
         run = client.create_run(experiment_id, tags=tags)
@@ -191,7 +196,7 @@ def _log_trials(client: MlflowClient, experiment_id: str, parent: str, trials: p
             run.info.run_id,
             metrics=[Metric(key, float(row[key]), now, 0) for key in measured],
             params=[Param(str(k), str(v)) for k, v in row.items() if k not in (*measured, "number")],
-            tags=[RunTag("positives", SIMULATED)],
+            tags=[RunTag("positives", positives)],
         )
         client.set_terminated(run.info.run_id)
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import optuna
 import pandas as pd
 from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 
 from training.config import LightGBM, RunConfig
-from training.evaluate import recall_at_fpr
 from training.fit import FitError, Rows, log_loss, train_booster
 
 Indices = npt.NDArray[np.int64]
@@ -37,12 +37,12 @@ SEARCHED = (
     "lambda_l2",
     "path_smooth",
 )
-LOSS_COST, SIZE_COST = 0.05, 0.02  # tie-breakers: recall given for one nat of log loss, for the largest model
+LOSS_COST, SIZE_COST = 0.02, 0.002  # tie-breakers: area given for one nat of log loss, for the largest model
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The parameters to train with and one row a trial: number, value, recall, log_loss, seconds, parameters."""
+    """The parameters to train with and one row a trial: number, value, partial_auc, log_loss, seconds, parameters."""
 
     params: LightGBM
     trials: pd.DataFrame
@@ -57,7 +57,10 @@ def tune(
     directions: Sequence[int],
     progress: Progress | None = None,
 ) -> Tuning:
-    """The best of `config.tune.trials` by mean recall at `config.tune.target_fpr` over left-out family folds.
+    """The best of `config.tune.trials` by partial ROC AUC up to `config.tune.max_fpr` over left-out family folds.
+
+    Recall at one low rate rests on a few benign accounts of a fold and mostly picks noise; the standardised area up to
+    a somewhat higher rate (McClish 1989) is steadier.
 
     X: float32[k, n]; meta: k rows with label, split, weight, fold and account_id; rows of a negative fold are
     always trained on. The first trial is the configured default. Method: TPE (Bergstra et al. 2011). Raises
@@ -75,12 +78,12 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         started, params = time.perf_counter(), suggest(trial, config.lightgbm)
-        score = partial(_score, learn, X, meta, replace(params, num_threads=1), config.tune.target_fpr)
+        score = partial(_score, learn, X, meta, replace(params, num_threads=1), config.tune.max_fpr)
         with ThreadPoolExecutor(params.num_threads) as pool:  # folds side by side: no barrier between the cores
-            recall, loss = (float(v) for v in np.mean(list(pool.map(score, folds)), axis=0))
-        for key, value in (("recall", recall), ("log_loss", loss), ("seconds", time.perf_counter() - started)):
+            area, loss = (float(v) for v in np.mean(list(pool.map(score, folds)), axis=0))
+        for key, value in (("partial_auc", area), ("log_loss", loss), ("seconds", time.perf_counter() - started)):
             trial.set_user_attr(key, value)
-        return recall - LOSS_COST * loss - SIZE_COST * _size(params)
+        return area - LOSS_COST * loss - SIZE_COST * _size(params)
 
     study, asked = _study(config), config.tune.trials
     report = _reporter(progress, asked)
@@ -117,14 +120,15 @@ def _score(
     X: Rows,
     meta: pd.DataFrame,
     params: LightGBM,
-    target_fpr: float,
+    max_fpr: float,
     fold: tuple[Indices, Indices],
 ) -> tuple[float, float]:
-    """Recall at the target rate, and log loss, on one left-out fold."""
+    """Partial ROC AUC up to `max_fpr`, standardised, and log loss, on one left-out fold."""
     rest, out = fold
     margin = np.asarray(learn(X[rest], meta.iloc[rest], params).predict(X[out], raw_score=True))
     label, weight = (meta[c].to_numpy(np.float64)[out] for c in ("label", "weight"))
-    return recall_at_fpr(label, margin, weight, target_fpr).recall, log_loss(label, expit(margin), weight)
+    area = float(roc_auc_score(label, margin, sample_weight=weight, max_fpr=max_fpr))
+    return area, log_loss(label, expit(margin), weight)
 
 
 def _size(params: LightGBM) -> float:

@@ -1,14 +1,11 @@
 """Clock classes: inside the world, sorted, seeded, and near the quantiles measured on real traces."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from real import CORPORA, needs_corpora
 
 from training.clocks import CLASSES, DAY, arrivals, people, read_traces
-
-CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
 
 
 def inside(times: NDArray[np.float64]) -> list[NDArray[np.float64]]:
@@ -71,7 +68,7 @@ def test_known_gaps_are_kept() -> None:
     assert np.allclose(np.diff(times), [11, 22, 33])
 
 
-@pytest.mark.skipif(not CORPORA.exists(), reason="needs ../shared/corpora")
+@needs_corpora
 def test_real_traces_drive_every_class() -> None:
     traces = read_traces(CORPORA)
     for kind in CLASSES:

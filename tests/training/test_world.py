@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from real import CORPORA, needs_corpora
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -18,8 +19,6 @@ from training.corpora import Corpora
 from training.plan import make_plan
 from training.world import SCHEMA, World, account_id, build_account, make_world
 
-CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
-needs_corpora = pytest.mark.skipif(not CORPORA.exists(), reason="needs ../shared/corpora")
 CATEGORIES = (
     "model",
     "system",
@@ -225,8 +224,8 @@ def real_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @needs_corpora
 def test_corpora_worlds_use_training_sources_only(real_world: Path) -> None:
     described = json.loads((real_world / "world.json").read_text("utf-8"))
-    assert set(described["sources"].values()) == {"train"}
-    assert not {"alpaca", "dolly"} & set(described["sources"])
+    assert {source["use"] for source in described["sources"]} == {"train"}
+    assert not {"alpaca", "dolly"} & {source["name"] for source in described["sources"]}
     assert any(":" in family for family in described["by_family"])
 
 
