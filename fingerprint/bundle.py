@@ -25,6 +25,7 @@ FORMAT = 1
 FILES = ("model.onnx", "head.npy", "card.md")
 OPSETS = {"ai.onnx": (13, 24), "ai.onnx.ml": (3, 5)}  # the versions onnxruntime 1.22 and later run
 _NEEDED = ("bundle_id", "feature_set", "features", "files", "opset", "thresholds", "baseline", "head")
+_TABLES = ("files", "opset", "thresholds", "baseline", "head")
 HEAD_BYTES = 1_000_000
 
 
@@ -74,6 +75,9 @@ def _manifest(path: Path) -> dict[str, Any]:
     absent = [key for key in _NEEDED if key not in manifest]
     if absent:
         raise BundleError(f"bundle {path}: manifest.json lacks {', '.join(absent)}; export it again")
+    odd = [key for key in _TABLES if not isinstance(manifest[key], dict)]
+    if odd:
+        raise BundleError(f"bundle {path}: expected a table for {', '.join(odd)} in manifest.json; export it again")
     return manifest
 
 
@@ -100,7 +104,7 @@ def _check_meaning(path: Path, manifest: dict[str, Any]) -> None:
         )
     for domain, version in manifest["opset"].items():
         low, high = OPSETS.get(domain, (0, -1))
-        if not low <= version <= high:
+        if not (isinstance(version, int) and low <= version <= high):
             raise BundleError(f"bundle {path}: expected opset {domain} {low} to {high}, got {version}; export it again")
     review, act = manifest["thresholds"].get("review"), manifest["thresholds"].get("act")
     if not (isinstance(review, float) and isinstance(act, float) and 0 <= review <= act <= 1):
@@ -112,7 +116,7 @@ def _head(path: Path, content: bytes, info: dict[str, Any]) -> Head:
         raise BundleError(f"bundle {path}: expected a prompt head of at most {HEAD_BYTES} bytes, got {len(content)}")
     try:
         return Head.of(np.load(io.BytesIO(content), allow_pickle=False), info)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, EOFError) as error:
         raise BundleError(f"bundle {path}: head.npy cannot be read ({type(error).__name__}); export it again") from None
 
 
@@ -123,8 +127,14 @@ def load(path: str | Path | None = None) -> Bundle:
     contents = _check_files(path, manifest)
     _check_meaning(path, manifest)
     head = _head(path, contents["head.npy"], manifest["head"])
+    return Bundle(path, manifest, contents["model.onnx"], head, _baseline(path, manifest["baseline"]))
+
+
+def _baseline(path: Path, quantiles: dict[str, Any]) -> NDArray[np.float32]:
     try:
-        baseline = np.array([manifest["baseline"][feature.name] for feature in FEATURES], np.float32).T
+        rows = np.array([quantiles[feature.name] for feature in FEATURES], np.float32)
     except (KeyError, ValueError, TypeError):
-        raise BundleError(f"bundle {path}: the baseline does not cover every feature; export it again") from None
-    return Bundle(path, manifest, contents["model.onnx"], head, np.ascontiguousarray(baseline))
+        rows = np.empty(0, np.float32)
+    if rows.shape != (len(FEATURES), 3):
+        raise BundleError(f"bundle {path}: the baseline does not cover every feature; export it again")
+    return np.ascontiguousarray(rows.T)

@@ -37,9 +37,17 @@ class Head:
                 f"expected a prompt head of {GRAM_BUCKETS} x {HEAD_OUTPUTS} for {outputs}, "
                 f"got {compact.shape} for {info.get('outputs')}: export the bundle again with this version"
             )
+        scale, bias = np.array(info["scale"], np.float64), np.array(info["bias"], np.float64)
+        if compact.dtype != np.int8 or any(
+            part.shape != (HEAD_OUTPUTS,) or not np.isfinite(part).all() for part in (scale, bias)
+        ):
+            raise BundleError(
+                f"expected a prompt head of int8 weights with {HEAD_OUTPUTS} finite scales and biases, got "
+                f"{compact.dtype}, {scale.shape} and {bias.shape}: export the bundle again with this version"
+            )
         weights = np.zeros((GRAM_BUCKETS, 16), np.int8)
         weights[:, :HEAD_OUTPUTS] = compact
-        return cls(weights, np.array(info["scale"], np.float64), np.array(info["bias"], np.float64))
+        return cls(weights, scale, bias)
 
     @classmethod
     def blank(cls) -> "Head":

@@ -3,9 +3,10 @@
 Test gets every account of the families held out, and the accounts that came last; its windows hold only
 exchanges after the cut, those of training and calibration only exchanges before it. Accounts of a campaign
 stay together. Training and calibration accounts also get a fold, so that each is read by a prompt head that
-was trained without it: distilling accounts by family, so that no head scores a family it was trained on;
-honest accounts by the source of their text for a share of the sources, by group for the rest, since an
-operator's honest traffic is partly like what was trained on and partly new.
+was trained without it: by family (for honest accounts: by the source of their text) for a share of the
+families, by group for the rest, in the proportion in which test holds families out. What a provider meets
+is partly like what was trained on and partly new, and the classifier must learn how far to trust the head in
+both cases (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ def split_accounts(
     known["split"] = np.where(known["seen_family"] & (group_time <= cut), inner, "test")
     order = {name: i for i, name in enumerate(sorted(known["text_group"].unique(), key=lambda g: _draw(g, seed + 1)))}
     known["fold"] = [order[name] % folds for name in known["text_group"]]
-    by_group = (known["label"] == 0) & (known["text_group"].map(lambda g: _draw(g, seed + 2)) >= config.unseen_families)
-    known.loc[by_group, "fold"] = [int(_draw(name, seed + 3) * folds) for name in known.loc[by_group, "group"]]
+    by_group = known["text_group"].map(lambda g: _draw(g, seed + 2)) >= config.unseen_families
+    known["fold"] = np.where(by_group, [int(_draw(name, seed + 3) * folds) for name in known["group"]], known["fold"])
     known.attrs["cut_us"] = int(cut)
     _need(known)
     return known

@@ -37,7 +37,7 @@ SEARCHED = (
     "lambda_l2",
     "path_smooth",
 )
-LOSS_COST, SIZE_COST = 0.02, 0.002  # tie-breakers: area given for one nat of log loss, for the largest model
+LOSS_COST = 0.02  # tie-breaker: area given for one nat of log loss
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def tune(
     """The best of `config.tune.trials` by partial ROC AUC up to `config.tune.max_fpr` over left-out family folds.
 
     Recall at one low rate rests on a few benign accounts of a fold and mostly picks noise; the standardised area up to
-    a somewhat higher rate (McClish 1989) is steadier.
+    a somewhat higher rate (McClish 1989) is steadier. The default is kept unless the best trial beats it by more
+    than one standard error over the folds (Breiman et al. 1984).
 
     X: float32[k, n]; meta: k rows with label, split, weight, fold and account_id; rows of a negative fold are
     always trained on. The first trial is the configured default. Method: TPE (Bergstra et al. 2011). Raises
@@ -80,15 +81,17 @@ def tune(
         started, params = time.perf_counter(), suggest(trial, config.lightgbm)
         score = partial(_score, learn, X, meta, replace(params, num_threads=1), config.tune.max_fpr)
         with ThreadPoolExecutor(params.num_threads) as pool:  # folds side by side: no barrier between the cores
-            area, loss = (float(v) for v in np.mean(list(pool.map(score, folds)), axis=0))
-        for key, value in (("partial_auc", area), ("log_loss", loss), ("seconds", time.perf_counter() - started)):
+            areas, losses = np.array(list(pool.map(score, folds))).T
+        area, loss = float(areas.mean()), float(losses.mean())
+        took = time.perf_counter() - started
+        for key, value in (("partial_auc", area), ("log_loss", loss), ("seconds", took), ("areas", areas.tolist())):
             trial.set_user_attr(key, value)
-        return area - LOSS_COST * loss - SIZE_COST * _size(params)
+        return area - LOSS_COST * loss
 
     study, asked = _study(config), config.tune.trials
     report = _reporter(progress, asked)
     study.optimize(objective, n_trials=asked, timeout=config.tune.timeout_s, callbacks=report)
-    return Tuning(replace(config.lightgbm, **study.best_params), _table(study))
+    return Tuning(replace(config.lightgbm, **_chosen(study)), _table(study))
 
 
 def family_folds(meta: pd.DataFrame) -> Iterator[tuple[Indices, Indices]]:
@@ -131,10 +134,6 @@ def _score(
     return area, log_loss(label, expit(margin), weight)
 
 
-def _size(params: LightGBM) -> float:
-    return params.trees * params.num_leaves / (params.max_trees * params.max_leaves)
-
-
 def _study(config: RunConfig) -> optuna.Study:
     """A new study, or the one in `config.tune.storage`, with the configured default queued first."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs a line a trial otherwise
@@ -156,9 +155,17 @@ def _reporter(progress: Progress | None, asked: int) -> list[Callable[[optuna.St
     return [lambda study, trial: progress(trial.number + 1, asked)]
 
 
+def _chosen(study: optuna.Study) -> dict[str, Any]:
+    """The best trial's parameters, or the default's where the best is within one standard error of it."""
+    default, best = study.get_trials(deepcopy=False)[0], study.best_trial
+    gains = np.subtract(best.user_attrs["areas"], default.user_attrs["areas"])
+    clear = len(gains) > 1 and gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains))
+    return dict(best.params if clear else default.params)
+
+
 def _table(study: optuna.Study) -> pd.DataFrame:
     rows = [
-        {"number": t.number, "value": t.value, **t.user_attrs, **t.params}
+        {"number": t.number, "value": t.value, **{k: v for k, v in t.user_attrs.items() if k != "areas"}, **t.params}
         for t in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     ]
     return pd.DataFrame(rows)

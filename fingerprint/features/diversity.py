@@ -110,7 +110,7 @@ FEATURES = (
     Feature(
         "lexical_growth", "exponent", 0, 2, "fewer than eight words", "Herdan's C: how fast new words keep coming."
     ),
-    Feature("words_new_per_prompt", "log2 words", -16, 16, "no words", "New words that each further prompt brings."),
+    Feature("words_new_per_prompt", "log2 words", -32, 16, "no words", "New words that each further prompt brings."),
     Feature("digit_share", "share of bytes", 0, 1, "never", "Mathematics and data against prose."),
     Feature("punctuation_share", "share of bytes", 0, 1, "never", "Structured prompts carry more marks."),
     Feature("code_share", "share of bytes", 0, 1, "never", "Brackets and operators: code and formats."),

@@ -56,7 +56,7 @@ FEATURES = (
         "log2 exchanges per hour",
         -20,
         40,
-        "plan unknown, or not a small one",
+        "plan unknown, or not a small one, or fewer than two exchanges",
         "Enterprise throughput on a small plan.",
     ),
 )

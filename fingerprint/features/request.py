@@ -16,7 +16,7 @@ FEATURES = (
         "max_tokens unknown",
         "Harvests of traces ask for long answers, labelling for short.",
     ),
-    Feature("temperature_mean", "bin 0-6", 0, 6, "temperature unknown", "Sampling for variety against greedy answers."),
+    Feature("temperature_mean", "bin 0-5", 0, 5, "temperature unknown", "Sampling for variety against greedy answers."),
     Feature("temperature_zero_share", "share", 0, 1, "temperature unknown", "Greedy decoding: evaluation, extraction."),
     Feature("several_share", "share", 0, 1, "n unknown", "Several completions of one prompt."),
     Feature("logprobs_share", "share", 0, 1, "logprobs unknown", "Token probabilities are soft labels."),

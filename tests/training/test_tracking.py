@@ -60,7 +60,7 @@ def written(
         card=CARD,
         package_version="0",
     )
-    trial = {"value": 0.5, "recall": 0.6, "log_loss": 0.3, "seconds": 0.1, "trees": 20}
+    trial = {"value": 0.5, "partial_auc": 0.6, "log_loss": 0.3, "seconds": 0.1, "trees": 20}
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
@@ -113,7 +113,7 @@ def test_trials_are_nested_runs(written: Written) -> None:
     runs = written.client.search_runs([tracked.experiment_id], query)
     assert sorted(run.info.run_name for run in runs) == ["trial 0", "trial 1"]
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert runs[0].data.metrics["recall"] == 0.6
+    assert runs[0].data.metrics["partial_auc"] == 0.6
     assert runs[0].data.params == {"trees": "20"}
 
 
