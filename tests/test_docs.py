@@ -73,12 +73,13 @@ def test_what_the_readme_leads_to_is_there(path: str) -> None:
 
 def test_links_of_documents_lead_somewhere() -> None:
     """Relative links in every tracked Markdown file; places that a command writes are not links."""
-    broken = []
-    for path in tracked():
-        if path.suffix == ".md":
-            for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text_of(path)):
-                if not (path.parent / target).exists():
-                    broken.append(f"{path.relative_to(ROOT)}: {target}")
+    links = [
+        (path, target)
+        for path in tracked()
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text_of(path))
+    ]
+    broken = [f"{path.relative_to(ROOT)}: {target}" for path, target in links if not (path.parent / target).exists()]
     assert broken == []
 
 

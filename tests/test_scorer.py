@@ -155,7 +155,7 @@ def two_feature_bundle(directory: Path) -> Path:
 
 
 def test_reasons_are_strongest_first_and_without_is_the_score_at_the_typical_value(tmp_path: Path) -> None:
-    """1, 1 and 1 against typical 0.25, 0.5 and 0: the first moves the margin by 3, the second by 1, the third lowers it."""
+    """1, 1 and 1 against typical 0.25, 0.5 and 0: the first adds 3 to the margin, the second 1, the third takes 1."""
     scorer = Scorer.load(two_feature_bundle(tmp_path / "two"))
     X = rows(0)
     X[0, :3] = 1

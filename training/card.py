@@ -62,6 +62,7 @@ def card(
         *_slices(evaluation, config.evaluation.fprs[0]),
         "## Thresholds",
         _thresholds(model, config),
+        markdown(_realised(evaluation.metrics, model)),
         "### Benign accounts that reach them, by workload (95 % exact intervals)",
         markdown(_workloads(evaluation.tables["benign_workloads"])),
         "## Trained on",
@@ -148,6 +149,18 @@ def _thresholds(model: Model, config: RunConfig) -> str:
         names = " and ".join(f"`{name}`" for name in levels.extrapolated)
         return f"{text}, too few to observe {names}: extrapolated along an exponential tail."
     return text + "."
+
+
+def _realised(metrics: Mapping[str, float], model: Model) -> pd.DataFrame:
+    """Benign test accounts that reach each threshold: all, of workloads seen in training, of unseen ones."""
+    rows = []
+    for level in model.thresholds.as_dict():
+        for side, name in (("", "all"), ("_seen", "workloads trained on"), ("_unseen", "workloads never trained on")):
+            key = f"account_fpr{side}_at_{level}"
+            if key in metrics:
+                rate, low, high = (f"{metrics[key + end]:.1%}" for end in ("", "_low", "_high"))
+                rows.append((level, name, rate, low, high))
+    return pd.DataFrame(rows, columns=["level", "benign test accounts", "reached by", "low", "high"])
 
 
 def _suspects(table: pd.DataFrame) -> str:

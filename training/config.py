@@ -29,12 +29,16 @@ def _check(ok: bool, name: str, expected: str, got: object) -> None:
 
 @dataclass(frozen=True)
 class Split:
-    """Shares of accounts and campaigns in each split; `unseen_families` of the families go to test alone."""
+    """Shares of accounts and campaigns in each split; `unseen_families` of the families go to test alone.
+
+    `keep` names families and sources that are never held out, such as the only honest text of a language.
+    """
 
     train: float = 0.5
     calib: float = 0.2
     test: float = 0.3
     unseen_families: float = 0.25
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         parts = (self.train, self.calib, self.test)

@@ -55,6 +55,15 @@ def score_new(result: Result, out: Path, accounts: int, console: Console) -> Non
     )
 
 
+def _at_review(metrics: dict[str, float]) -> str:
+    """What the `review` threshold, fixed before, does to held-out accounts."""
+    seen, unseen = (metrics.get(f"account_fpr_{side}_at_review", float("nan")) for side in ("seen", "unseen"))
+    return (
+        f"`review` finds {metrics['recall_at_review']:.0%} of windows and is reached by {seen:.1%} of honest accounts of "
+        f"known workloads, {unseen:.1%} of unseen ones"
+    )
+
+
 def summary(result: Result, console: Console) -> None:
     """Print what was detected at which false-positive rate, how fast, and where things are."""
     metrics = result.evaluation.metrics
@@ -76,6 +85,7 @@ def summary(result: Result, console: Console) -> None:
         f"{metrics['attack_accounts']:,.0f} distilling accounts, all after training; ROC AUC {metrics['roc_auc']:.3f}",
         f"export      {result.parity.rows:,} rows compared with LightGBM: {result.parity.decision_differences} "
         f"decisions differ, largest probability error {result.parity.probability_error:.1e}",
+        "thresholds  " + _at_review(metrics),
         f"speed       one window in {ours:.1f} µs, LightGBM's own predict {peer:.1f} µs ({peer / ours:.1f}x)",
         f"bundle      {result.bundle}",
         f"review it   {result.tracked.ui_command}",

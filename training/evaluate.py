@@ -244,16 +244,21 @@ def _overall(scored: pd.DataFrame) -> dict[str, float]:
 
 
 def _at_thresholds(scored: pd.DataFrame, model: Model, confidence: float) -> dict[str, float]:
-    """At the thresholds fixed on the calibration split: recall and rate by window, rate by account with interval."""
+    """At the thresholds fixed on the calibration split: recall and rate by window, rate by account with interval.
+
+    Rates by account are given over all, over workloads seen in training, and over unseen ones.
+    """
     benign = scored["label"] == 0
-    highest = scored[benign].groupby("account_id")["score"].max()
+    honest = scored[benign].groupby("account_id").agg(score=("score", "max"), seen=("seen_family", "first"))
+    sides = {"": honest, "_seen": honest[honest["seen"]], "_unseen": honest[~honest["seen"]]}
     found = {}
     for level, cut in model.thresholds.as_dict().items():
         above = scored["score"] >= cut
         for name, rows in (("recall", ~benign), ("fpr", benign)):
             found[f"{name}_at_{level}"] = float(np.average(above[rows], weights=scored["account_weight"][rows]))
-        hits = int((highest >= cut).sum())
-        low, high = clopper_pearson(hits, len(highest), confidence)
-        found |= {f"account_fpr_at_{level}": hits / len(highest)}
-        found |= {f"account_fpr_at_{level}_low": float(low), f"account_fpr_at_{level}_high": float(high)}
+        for side, rows in sides.items():
+            if len(rows):
+                hits, name = int((rows["score"] >= cut).sum()), f"account_fpr{side}_at_{level}"
+                low, high = clopper_pearson(hits, len(rows), confidence)
+                found |= {name: hits / len(rows), f"{name}_low": float(low), f"{name}_high": float(high)}
     return found

@@ -89,8 +89,10 @@ def fit_capability(counts: csr_matrix, capability: Sequence[str], C: float = 3.0
     model.fit(counts, np.array(capability))
     coefficients = np.zeros((len(CAPABILITIES), GRAM_BUCKETS))
     intercepts = np.full(len(CAPABILITIES), -8.0)
-    rows = [CAPABILITIES.index(name) for name in model.classes_]
-    coefficients[rows], intercepts[rows] = model.coef_, model.intercept_
+    rows, found, at = [CAPABILITIES.index(name) for name in model.classes_], model.coef_, model.intercept_
+    if len(rows) == 2:  # scikit-learn then has one row: the log odds of the second
+        found, at = np.concatenate([-found, found]) / 2, np.concatenate([-at, at]) / 2
+    coefficients[rows], intercepts[rows] = found, at
     return coefficients, intercepts
 
 

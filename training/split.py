@@ -75,13 +75,14 @@ def text_group(label: int, family: str) -> str:
     return f"{label}:{family.rsplit(':', 1)[-1]}"
 
 
-def _held_out(labels: pd.DataFrame, share: float, seed: int) -> set[str]:
-    """Text groups for test alone: about ``share`` of the groups of each label, at least one attack group."""
+def _held_out(labels: pd.DataFrame, config: SplitConfig, seed: int) -> set[str]:
+    """Text groups for test alone: about the asked share of the groups of each label, at least one attack group."""
     chosen: set[str] = set()
     for label in (0, 1):
         groups = sorted(labels.loc[labels["label"] == label, "text_group"].unique(), key=lambda g: _draw(g, seed))
-        count = min(round(share * len(groups)), len(groups) - 1)
-        chosen |= set(groups[: max(count, label if len(groups) > 2 else 0)])
+        count = min(round(config.unseen_families * len(groups)), len(groups) - 1)
+        free = [group for group in groups if group.partition(":")[2] not in config.keep]
+        chosen |= set(free[: max(count, label if len(groups) > 2 else 0)])
     return chosen
 
 
@@ -99,7 +100,7 @@ def split_accounts(
     known["text_group"] = [text_group(*row) for row in zip(known["label"], known["family"], strict=True)]
     known["median_us"] = known["account_id"].map(median_us)
     group_time = known.groupby("group")["median_us"].transform("median")
-    held_out = _held_out(known, config.unseen_families, seed)
+    held_out = _held_out(known, config, seed)
     known["seen_family"] = ~known["text_group"].isin(held_out)
     cut = float(np.quantile(group_time[known["seen_family"]], 1 - config.test))
     calib = config.calib / (config.train + config.calib)
@@ -107,7 +108,8 @@ def split_accounts(
     known["split"] = np.where(known["seen_family"] & (group_time <= cut), inner, "test")
     order = {name: i for i, name in enumerate(sorted(known["text_group"].unique(), key=lambda g: _draw(g, seed + 1)))}
     known["fold"] = [order[name] % folds for name in known["text_group"]]
-    by_group = known["text_group"].map(lambda g: _draw(g, seed + 2)) >= config.unseen_families
+    kept = known["text_group"].map(lambda g: g.partition(":")[2]).isin(config.keep)
+    by_group = kept | (known["text_group"].map(lambda g: _draw(g, seed + 2)) >= config.unseen_families)
     known["fold"] = np.where(by_group, [int(_draw(name, seed + 3) * folds) for name in known["group"]], known["fold"])
     known.attrs["cut_us"] = int(cut)
     _need(known)

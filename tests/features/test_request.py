@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def each(name: str, values: Sequence[Any]) -> dict[str, float]:
 def test_ceilings_are_in_powers_of_four() -> None:
     """64, 256, 1,024, .. are a bin apart, and what lies between two belongs to the upper one."""
     middles = [each("max_tokens", [ceiling] * 3)["ceiling_p50"] for ceiling in (64, 256, 1024, 4096, 16384, 99999)]
-    assert [b - a for a, b in zip(middles, middles[1:], strict=False)] == pytest.approx([1] * 5)
+    assert [b - a for a, b in pairwise(middles)] == pytest.approx([1] * 5)
     assert each("max_tokens", [1000])["ceiling_p50"] == each("max_tokens", [1024])["ceiling_p50"]
     assert each("max_tokens", [64, 4096, 4096])["ceiling_p50"] == pytest.approx(middles[3] - 0.25)
 

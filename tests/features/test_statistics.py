@@ -33,7 +33,7 @@ def test_spread_is_the_sample_standard_deviation() -> None:
 
 
 def test_collision_by_hand() -> None:
-    """Of 2 and 2 members in two of four places, 4 of 12 ordered pairs share: (1/3 - 1/4) / (3/4) by chance corrected."""
+    """Of 2 and 2 members in two of four places, 4 of 12 ordered pairs share: (1/3 - 1/4) / (3/4) less chance."""
     assert stat.collision(words(2, 2, 0, 0), 0, 4) == pytest.approx(1 / 9)
     assert stat.collision(words(0, 4, 0, 0), 0, 4) == 1
     assert stat.collision(words(1, 1, 1, 1), 0, 4) == 0

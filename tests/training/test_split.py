@@ -1,0 +1,167 @@
+"""The split: groups stay together, families held out are in test alone, and time parts test from the rest."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.config import Split
+from training.split import LabelError, read_labels, split_accounts, text_group
+
+DAY = 86_400_000_000
+FAMILIES = {1: ["harvest", "judge", "rewrite", "glaive"], 0: ["chat", "ci", "labelling", "work:irc", "evenings:irc"]}
+
+
+def labelled(accounts: int = 400, seed: int = 1) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Accounts in groups of up to five with one label and family, active at random days."""
+    rng = np.random.default_rng(seed)
+    group = np.arange(accounts) // rng.integers(1, 6)
+    label = (rng.random(group.max() + 1) < 0.4).astype(int)
+    family = np.array([rng.choice(FAMILIES[int(k)]) for k in label])
+    table = pd.DataFrame(
+        {
+            "account_id": [f"a{i}" for i in range(accounts)],
+            "label": label[group],
+            "family": family[group],
+            "campaign_id": [f"c{g}" if label[g] else "" for g in group],
+            "share": np.where(label[group] == 1, 0.5, np.nan),
+            "kind": np.where(label[group] == 1, "attack", "human"),
+            "group": [f"g{g}" for g in group],
+        }
+    )
+    return table, {name: int(rng.integers(0, 30 * DAY)) for name in table["account_id"]}
+
+
+def split(seed: int = 3, **settings: Any) -> pd.DataFrame:
+    table, times = labelled()
+    return split_accounts(table, times, Split(**settings), 4, seed)
+
+
+def test_every_account_is_on_one_side_and_each_side_has_both_labels() -> None:
+    known = split()
+    assert len(known) == 400
+    assert set(known["split"]) == {"train", "calib", "test"}
+    assert known.groupby("split")["label"].nunique().eq(2).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_accounts_operated_together_stay_together(seed: int) -> None:
+    known = split(seed)
+    assert known.groupby("group")["split"].nunique().max() == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_families_held_out_are_in_test_alone(seed: int) -> None:
+    """At least one attack family, and honest workloads by the source of their text, whatever is done with it."""
+    known = split(seed)
+    unseen = known[~known["seen_family"]]
+    assert set(unseen["split"]) == {"test"}
+    assert (unseen["label"] == 1).any()
+    trained_on = known.loc[known["split"] != "test", "text_group"]
+    assert not set(trained_on) & set(unseen["text_group"])
+    assert text_group(0, "work:irc") == text_group(0, "evenings:irc") != text_group(1, "irc")
+
+
+def test_test_comes_after_the_cut_and_the_rest_before() -> None:
+    known = split()
+    cut = known.attrs["cut_us"]
+    times = known.groupby("group")["median_us"].median()
+    seen = known[known["seen_family"]].drop_duplicates("group")
+    late = times[seen["group"]].to_numpy() > cut
+    assert np.array_equal(late, (seen["split"] == "test").to_numpy())
+    assert 0.2 < (known.loc[known["seen_family"], "split"] == "test").mean() < 0.4
+
+
+def test_shares_of_calibration_and_training() -> None:
+    known = split(train=0.3, calib=0.4, test=0.3)
+    rest = known.loc[known["split"] != "test", "split"]
+    assert (rest == "calib").mean() == pytest.approx(4 / 7, abs=0.12)
+
+
+def test_the_same_seed_gives_the_same_split_and_another_another() -> None:
+    assert split(3).equals(split(3))
+    assert not split(3)["split"].equals(split(4)["split"])
+
+
+def test_the_order_of_the_labels_changes_nothing() -> None:
+    table, times = labelled()
+    one = split_accounts(table, times, Split(), 4, 3).set_index("account_id")
+    other = split_accounts(table.sample(frac=1, random_state=1), times, Split(), 4, 3).set_index("account_id")
+    for column in ("split", "fold", "seen_family"):
+        assert one[column].equals(other[column].reindex(one.index))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_fold_holds_whole_groups_and_of_some_families_every_account(seed: int) -> None:
+    """In the proportion in which test holds families out, so that both cases are met in training."""
+    known = split(seed, unseen_families=0.4)
+    assert set(known["fold"]) <= set(range(4))
+    assert known.groupby("group")["fold"].nunique().max() == 1
+    whole = known.groupby("text_group")["fold"].nunique() == 1
+    assert 0 < whole.sum() < len(whole)
+    assert not (split(seed, unseen_families=0.0).groupby("text_group")["fold"].nunique() == 1).any()
+
+
+def test_families_kept_are_never_held_out() -> None:
+    for seed in range(6):
+        known = split(seed, unseen_families=0.6, keep=("harvest", "irc"))
+        kept = known["family"].isin(["harvest", "work:irc", "evenings:irc"])
+        assert known.loc[kept, "seen_family"].all()
+        assert not known["seen_family"].all()
+
+
+def test_accounts_without_exchanges_are_left_out() -> None:
+    table, times = labelled()
+    few = {name: time for name, time in times.items() if name != "a7"}
+    assert "a7" not in set(split_accounts(table, few, Split(), 4, 3)["account_id"])
+    with pytest.raises(LabelError, match="none of the labelled accounts"):
+        split_accounts(table, {"stranger": 1}, Split(), 4, 3)
+
+
+def test_too_few_accounts_say_what_is_needed() -> None:
+    table, times = labelled()
+    with pytest.raises(LabelError, match="at least 3 of each are needed"):
+        split_accounts(table.head(8), times, Split(), 4, 3)
+
+
+class TestLabels:
+    """The table of labels, as users have it."""
+
+    def read(self, folder: Path, text: str, groups: str | None = None) -> pd.DataFrame:
+        (folder / "labels.csv").write_text(text)
+        if groups is None:
+            return read_labels(folder / "labels.csv")
+        (folder / "groups.csv").write_text(groups)
+        return read_labels(folder / "labels.csv", folder / "groups.csv")
+
+    def test_two_columns_are_enough(self, tmp_path: Path) -> None:
+        """Ids that look like numbers stay as they are written."""
+        found = self.read(tmp_path, "account_id,label\n007,0\n1e5,1\n")
+        assert found["account_id"].tolist() == ["007", "1e5"]
+        assert found["kind"].tolist() == found["family"].tolist() == ["human", "attack"]
+        assert found["campaign_id"].tolist() == ["", ""]
+        assert found["group"].tolist() == ["007", "1e5"]
+        assert found["share"].isna().all()
+
+    def test_a_campaign_is_a_group_and_a_table_of_groups_comes_first(self, tmp_path: Path) -> None:
+        text = "account_id,label,campaign_id\na,1,c\nb,1,c\nd,0,\ne,0,\n"
+        assert self.read(tmp_path, text)["group"].tolist() == ["c", "c", "d", "e"]
+        found = self.read(tmp_path, text, "account_id,group\nd,office\ne,office\na,x\n")
+        assert found["group"].tolist() == ["x", "c", "office", "office"]
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("account,label\na,1\n", "lacks \\['account_id'\\]"),
+            ("account_id\na\n", "lacks \\['label'\\]"),
+            ("account_id,label\na,2\nb,0\n", "expected labels 0"),
+            ("account_id,label\na,1\nb,\n", "expected labels 0"),
+            ("account_id,label\na,1\na,0\n", "1 rows repeat one"),
+            ("account_id,label\na,1\nb,1\n", "all labels are 1"),
+        ],
+    )
+    def test_labels_that_cannot_be_used(self, tmp_path: Path, text: str, told: str) -> None:
+        with pytest.raises(LabelError, match=told):
+            self.read(tmp_path, text)
