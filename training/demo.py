@@ -59,8 +59,8 @@ def _at_review(metrics: dict[str, float]) -> str:
     """What the `review` threshold, fixed before, does to held-out accounts."""
     seen, unseen = (metrics.get(f"account_fpr_{side}_at_review", float("nan")) for side in ("seen", "unseen"))
     return (
-        f"`review` finds {metrics['recall_at_review']:.0%} of windows and is reached by {seen:.1%} of honest accounts of "
-        f"known workloads, {unseen:.1%} of unseen ones"
+        f"`review` finds {metrics['recall_at_review']:.0%} of windows; {seen:.1%} of honest accounts of known "
+        f"workloads and {unseen:.1%} of unseen ones reach it"
     )
 
 

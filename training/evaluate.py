@@ -250,15 +250,16 @@ def _at_thresholds(scored: pd.DataFrame, model: Model, confidence: float) -> dic
     """
     benign = scored["label"] == 0
     honest = scored[benign].groupby("account_id").agg(score=("score", "max"), seen=("seen_family", "first"))
-    sides = {"": honest, "_seen": honest[honest["seen"]], "_unseen": honest[~honest["seen"]]}
+    seen = honest["seen"].to_numpy(bool)
+    sides = {"": honest, "_seen": honest[seen], "_unseen": honest[~seen]}
     found = {}
     for level, cut in model.thresholds.as_dict().items():
         above = scored["score"] >= cut
         for name, rows in (("recall", ~benign), ("fpr", benign)):
             found[f"{name}_at_{level}"] = float(np.average(above[rows], weights=scored["account_weight"][rows]))
-        for side, rows in sides.items():
-            if len(rows):
-                hits, name = int((rows["score"] >= cut).sum()), f"account_fpr{side}_at_{level}"
-                low, high = clopper_pearson(hits, len(rows), confidence)
-                found |= {name: hits / len(rows), f"{name}_low": float(low), f"{name}_high": float(high)}
+        for side, accounts in sides.items():
+            if len(accounts):
+                hits, name = int(np.sum(accounts["score"].to_numpy() >= cut)), f"account_fpr{side}_at_{level}"
+                low, high = clopper_pearson(hits, len(accounts), confidence)
+                found |= {name: hits / len(accounts), f"{name}_low": float(low), f"{name}_high": float(high)}
     return found
