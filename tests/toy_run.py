@@ -117,12 +117,14 @@ def everything_said() -> Iterator[list[str]]:
     """All that is written to the process's own two streams, by C++ too, and all that is logged at any level."""
     log, root = io.StringIO(), logging.getLogger()
     handler, level, said = logging.StreamHandler(log), root.level, [""]
+    fonts = logging.getLogger("matplotlib.font_manager")  # a thousand lines of scores
     with tempfile.TemporaryFile() as file:
         sys.stdout.flush()
         sys.stderr.flush()
         kept = os.dup(1), os.dup(2)
         root.addHandler(handler)
         root.setLevel(logging.DEBUG)
+        fonts.setLevel(logging.INFO)
         try:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
@@ -133,6 +135,7 @@ def everything_said() -> Iterator[list[str]]:
                 os.close(copy)
             root.removeHandler(handler)
             root.setLevel(level)
+            fonts.setLevel(logging.NOTSET)
             file.seek(0)
             said[0] = file.read().decode("utf-8", "replace") + log.getvalue()
 

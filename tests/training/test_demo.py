@@ -1,5 +1,6 @@
 """The demo: what it asks of the pipeline, where it writes, and what it prints of a run."""
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,10 @@ def test_another_tracking_store_is_respected(
 
 
 def test_the_summary_tells_detection_speed_place_and_the_next_command(trained: Run) -> None:
-    console = Console(record=True, width=140, file=Path(os.devnull).open("w"))
+    console = Console(record=True, width=140, file=io.StringIO())
     module.summary(trained.result, console)
-    console.file.close()
     told = console.export_text()
     metrics = trained.result.evaluation.metrics
-    assert "1.0%" in told
-    assert "0.3%" in told
     assert f"{metrics['recall_at_fpr_0.01']:.0%}" in told
     assert f"{metrics['roc_auc']:.3f}" in told
     assert "simulated" in told
@@ -67,9 +65,8 @@ def test_the_summary_tells_detection_speed_place_and_the_next_command(trained: R
 
 
 def test_new_traffic_is_scored_through_the_command_line(trained: Run, tmp_path: Path) -> None:
-    console = Console(record=True, width=200, file=Path(os.devnull).open("w"))
+    console = Console(record=True, width=200, file=io.StringIO())
     module.score_new(trained.result, tmp_path, 20, console)
-    console.file.close()
     assert "new traffic of 20 accounts" in console.export_text()
     assert len((tmp_path / "verdicts.jsonl").read_text().splitlines()) == 20
     assert booster_beside(trained.bundle).is_file()

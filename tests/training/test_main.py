@@ -1,9 +1,6 @@
 """The command line of training: every verb has help, data goes to stdout, errors are one line and status 2."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ from toy_run import Run
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from training.__main__ import STAGES, Stages, app
+from training.__main__ import STAGES, Stages, app, main
 from training.features_doc import render
 
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
@@ -20,12 +17,6 @@ VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def process(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "training", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 
 def test_the_verbs() -> None:
@@ -80,28 +71,34 @@ def test_wrong_arguments(arguments: list[str], status: int, tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_known_errors_are_one_line(tmp_path: Path, trained: Run) -> None:
+def test_known_errors_are_one_line(
+    tmp_path: Path, trained: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Labels of one class, an unknown setting, a file that is no traffic."""
     (tmp_path / "one.csv").write_text("account_id,label\na,1\n")
     (tmp_path / "odd.toml").write_text("[tune]\ntrails = 3\n")
     (tmp_path / "traffic.txt").touch()
-    labels = trained.root / "world" / "labels.csv"
+    labels, traffic = trained.root / "world" / "labels.csv", trained.traffic
     cases = {
-        "all labels are 1": ["--traffic", trained.traffic / "second.jsonl", "--labels", tmp_path / "one.csv"],
+        "all labels are 1": ["--traffic", traffic / "second.jsonl", "--labels", tmp_path / "one.csv"],
         "unknown setting tune.trails": [
-            *("--traffic", trained.traffic, "--labels", labels),
+            *("--traffic", traffic, "--labels", labels),
             *("--config", tmp_path / "odd.toml"),
         ],
         "unknown kind of file": ["--traffic", tmp_path / "traffic.txt", "--labels", labels],
     }
     for told, arguments in cases.items():
-        result = process("run", *arguments, "--bundle", "bundle", cwd=tmp_path)
-        assert result.returncode == 2
-        assert result.stdout == ""
-        lines = [line for line in result.stderr.splitlines() if line.startswith("training: ")]
+        bundle = ["--bundle", tmp_path / "bundle"]
+        monkeypatch.setattr("sys.argv", ["training", "run", *map(str, arguments), *map(str, bundle)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert ended.value.code == 2
+        assert said.out == ""
+        lines = [line for line in said.err.splitlines() if line.startswith("training: ")]
         assert len(lines) == 1
         assert told in lines[0]
-        assert "Traceback" not in result.stderr
+        assert "Traceback" not in said.err
     assert not (tmp_path / "bundle").exists()
 
 
