@@ -8,6 +8,7 @@ import pytest
 from builders import exchange, exchanges, random_head, window_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fingerprint import Window, assemble
 from fingerprint.assemble import Assembler, reduce_rows
@@ -119,9 +120,11 @@ def test_duplicates_are_dropped_and_counted_and_the_first_stays(by: str) -> None
 
 
 def test_duplicates_are_known_after_their_first_was_reduced() -> None:
+    """An old id that comes again with a late time, long after its exchange went into a window."""
     records = exchanges(200, 1, accounts=2)
-    batches = [*cut(records, 20), records[-5:]]
-    assembler = fill("account", batches, hold=40)
+    late = [record | {"timestamp": records[-1]["timestamp"] + i} for i, record in enumerate(records[:5])]
+    assembler = fill("account", [*cut(records, 20), late], hold=40)
+    assert assembler.exchanges > 100, "most of it was reduced while reading"
     assert windows(assembler) == assembled("account", records)
     assert (assembler.duplicates, assembler.exchanges) == (5, 200)
 
@@ -239,3 +242,16 @@ def test_threads_reduce_as_one_does(entities: int) -> None:
         reduce_rows(alone, owner[part], rows.take(part))
     assert np.array_equal(together, alone)
     assert together[:, AT["n"]].sum() == 6000
+
+
+@pytest.mark.parametrize("entities", [1, 2, 7, 3000])
+def test_no_two_threads_are_given_one_window(entities: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A race would show only now and then: the parts themselves are looked at."""
+    few = contribute(batch_of(map(parse, exchanges(300, 4)), Names(), Names()), HEAD)
+    owner = np.random.default_rng(entities).integers(0, entities, 6000)
+    parts: list[NDArray[np.int64]] = []
+    monkeypatch.setattr(assemble, "add_rows", lambda w, entity, by, *rest: parts.append(by[rest[-2] : rest[-1]]))
+    reduce_rows(np.empty((entities, WORDS), np.int64), owner, few.take(np.arange(6000) % 300))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(6000))
+    owners = [set(owner[part].tolist()) for part in parts]
+    assert sum(map(len, owners)) == len(set().union(*owners))

@@ -108,3 +108,9 @@ def test_every_locked_dependency_has_hashes() -> None:
     assert len(pinned) > 20
     for line in pinned:
         assert re.match(r"[A-Za-z0-9_.\-\[\]]+==\S+.* --hash=sha256:[0-9a-f]{64}", line), line[:80]
+
+
+def test_no_document_has_a_place_left_to_fill_in() -> None:
+    mark = "@" + "@"
+    found = [str(path.relative_to(ROOT)) for path in tracked() if path.suffix == ".md" and mark in text_of(path)]
+    assert found == []

@@ -145,8 +145,6 @@ def _thresholds(model: Model, config: RunConfig) -> str:
         f"{shares.review:.1%} and {shares.act:.1%} of benign accounts have any window that reaches them. "
         f"They rest on {levels.benign_accounts} benign accounts"
     )
-    if levels.unseen_accounts:
-        text += f", and on {levels.unseen_accounts} of workloads left out whole in cross-fitting: the stricter counts"
     if levels.extrapolated:
         names = " and ".join(f"`{name}`" for name in levels.extrapolated)
         return f"{text}, too few to observe {names}: extrapolated along an exponential tail."

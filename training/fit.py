@@ -8,9 +8,8 @@ Left out: the choice of parameters (`tune`), the test split (`evaluate`) and ONN
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import lightgbm as lgb
@@ -65,7 +64,6 @@ class Calibration:
 class Levels:
     """Probabilities from which a verdict is `review` and `act` (`score >= threshold`), and what they rest on.
 
-    `benign_accounts` are of the calibration split, `unseen_accounts` of workloads that neither head nor booster knew.
     `extrapolated` names the levels whose share of benign accounts is below one account; they come from an
     exponential tail through the highest tenth of the accounts (peaks over threshold, Pickands 1975).
     """
@@ -73,7 +71,6 @@ class Levels:
     review: float
     act: float
     benign_accounts: int
-    unseen_accounts: int = 0
     extrapolated: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, float]:
@@ -111,21 +108,25 @@ def fit(
 ) -> Model:
     """Trains on the rows of split `train`, calibrates and sets thresholds on `calib`; `test` is never read.
 
-    Thresholds also hold on benign workloads left out whole: rows with meta.left_out are scored by a booster that was
-    trained without their fold, as they were read by a head that was. X: float32[k, n], NaN is missing; meta: k rows
-    with label, split, weight, group and account_id, and where workloads were left out, left_out and fold;
+    X: float32[k, n], NaN is missing; meta: k rows with label, split, weight, group and account_id;
     directions: n of -1, 0, +1, the sense in which a feature may move the score. Raises FitError when a split
     lacks a class.
     """
     train, calib = (np.flatnonzero(meta["split"].to_numpy() == name) for name in ("train", "calib"))
     for name, rows in (("train", train), ("calib", calib)):
         _need_both_classes(meta["label"].to_numpy()[rows], name)
-    learn = partial(train_booster, params=params, feature_names=feature_names, directions=directions, seed=config.seed)
-    booster = round_leaves(learn(X[train], meta.iloc[train]))
+    booster = train_booster(
+        X[train],
+        meta.iloc[train],
+        params,
+        feature_names=feature_names,
+        directions=directions,
+        seed=config.seed,
+    )
+    booster = round_leaves(booster)
     margin, held = _margin(booster, X[calib]), meta.iloc[calib]
     calibration = calibrate(margin, held, config.calibration, config.seed)
-    unseen = unseen_benign(X, meta, learn)
-    levels = set_thresholds(margin, held, calibration, config.thresholds, unseen)
+    levels = set_thresholds(margin, held, calibration, config.thresholds)
     return Model(booster, calibration, levels, tuple(feature_names), params)
 
 
@@ -231,42 +232,20 @@ def _fit_sigmoid(method: str, margin: Floats, label: Floats, weight: Floats) -> 
     return Calibration(method, low, 0.0 if method == "platt" else high - low, shift, {})
 
 
-def unseen_benign(X: Rows, meta: pd.DataFrame, learn: Callable[[Rows, pd.DataFrame], lgb.Booster]) -> Floats:
-    """The highest margin of each benign account of a left-out workload, by a booster trained without its fold."""
-    if "left_out" not in meta:
-        return np.empty(0)
-    split, fold = meta["split"].to_numpy(), meta["fold"].to_numpy()
-    wanted = meta["left_out"].to_numpy(bool) & (meta["label"].to_numpy() == 0) & (split != "test")
-    found = []
-    for k in np.unique(fold[wanted]):
-        rest, out = np.flatnonzero((split == "train") & (fold != k)), np.flatnonzero(wanted & (fold == k))
-        if 0 < meta["label"].to_numpy()[rest].mean() < 1:
-            found.append(_highest(_margin(learn(X[rest], meta.iloc[rest]), X[out]), meta["account_id"].to_numpy()[out]))
-    return np.concatenate(found) if found else np.empty(0)
+def set_thresholds(margin: Floats, meta: pd.DataFrame, calibration: Calibration, config: ThresholdConfig) -> Levels:
+    """Thresholds that the given shares of benign accounts reach, an account counting by its highest window.
 
-
-def set_thresholds(
-    margin: Floats, meta: pd.DataFrame, calibration: Calibration, config: ThresholdConfig, unseen: Floats
-) -> Levels:
-    """Thresholds that at most the given shares of benign accounts reach, an account counting by its highest window.
-
-    The shares hold among the accounts of `meta` and among those of unseen workloads, each by itself. The cut falls
-    half a LEAF_STEP off every margin that can occur, so that float32 and float64 decide alike, and is a float32
-    number. margin: float64[k]; meta: k rows with label and account_id; unseen: the highest margin of each account.
+    The cut falls half a LEAF_STEP off every margin that can occur, so that float32 and float64 decide alike,
+    and is a float32 number. margin: float64[k]; meta: k rows with label and account_id.
     """
     benign = meta["label"].to_numpy() == 0
-    known = _highest(margin[benign], meta["account_id"].to_numpy()[benign])
-    sides = [np.sort(side)[::-1] for side in (known, unseen) if len(side)]
-    cuts = {level: max(_cut(side, getattr(config, level)) for side in sides) for level in ("review", "act")}
+    accounts = meta["account_id"].to_numpy()[benign]
+    highest = np.sort(pd.Series(margin[benign]).groupby(accounts).max().to_numpy())[::-1]
+    cuts = {level: _cut(highest, share) for level, share in (("review", config.review), ("act", config.act))}
     cuts["act"] = max(cuts["act"], cuts["review"])
     values = {level: float(np.float32(calibration(np.array([cut]))[0])) for level, cut in cuts.items()}
-    few = tuple(level for level in cuts if min(int(getattr(config, level) * len(side)) for side in sides) == 0)
-    return Levels(values["review"], values["act"], len(known), len(unseen), few)
-
-
-def _highest(margin: Floats, accounts: npt.NDArray[Any]) -> Floats:
-    """The highest margin of each account."""
-    return np.asarray(pd.Series(margin).groupby(accounts).max(), np.float64)
+    few = tuple(level for level in cuts if int(getattr(config, level) * len(highest)) == 0)
+    return Levels(values["review"], values["act"], len(highest), few)
 
 
 def _cut(highest: Floats, share: float) -> float:

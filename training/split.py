@@ -89,7 +89,7 @@ def _held_out(labels: pd.DataFrame, config: SplitConfig, seed: int) -> set[str]:
 def split_accounts(
     labels: pd.DataFrame, median_us: Mapping[str, int], config: SplitConfig, folds: int, seed: int
 ) -> pd.DataFrame:
-    """Assign accounts: columns ``split`` (train, calib, test), ``seen_family``, ``fold``, ``left_out`` added.
+    """Assign accounts: columns ``split`` (train, calib, test), ``seen_family`` and ``fold`` added.
 
     ``median_us`` is the median time of each account's exchanges; accounts without exchanges are left out.
     The attribute ``cut_us`` of the result is the time that parts test from the rest.
@@ -110,7 +110,6 @@ def split_accounts(
     known["fold"] = [order[name] % folds for name in known["text_group"]]
     kept = known["text_group"].map(lambda g: g.partition(":")[2]).isin(config.keep)
     by_group = kept | (known["text_group"].map(lambda g: _draw(g, seed + 2)) >= config.unseen_families)
-    known["left_out"] = ~by_group
     known["fold"] = np.where(by_group, [int(_draw(name, seed + 3) * folds) for name in known["group"]], known["fold"])
     known.attrs["cut_us"] = int(cut)
     _need(known)

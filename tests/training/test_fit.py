@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +9,7 @@ from scipy.special import expit
 
 from training.config import Calibration as CalibrationConfig
 from training.config import RunConfig, Thresholds
-from training.fit import LEAF_STEP, FitError, Model, calibrate, fit, log_loss, set_thresholds, unseen_benign
+from training.fit import LEAF_STEP, FitError, Model, calibrate, fit, log_loss, set_thresholds
 
 if TYPE_CHECKING:
     from conftest import Matrix
@@ -93,7 +92,7 @@ def test_thresholds_let_through_the_stated_share_of_benign_accounts(model: Model
     margin = np.round(np.random.default_rng(3).normal(size=8000) / LEAF_STEP) * LEAF_STEP
     accounts = [f"a{i // 4}" for i in range(8000)]
     meta = pd.DataFrame({"label": 0, "account_id": accounts})
-    levels = set_thresholds(margin, meta, model.calibration, Thresholds(review=0.01, act=0.003), np.empty(0))
+    levels = set_thresholds(margin, meta, model.calibration, Thresholds(review=0.01, act=0.003))
     highest = pd.Series(model.calibration(margin)).groupby(accounts).max()
     assert (int((highest >= levels.review).sum()), int((highest >= levels.act).sum())) == (20, 6)
     assert (levels.benign_accounts, levels.extrapolated) == (2000, ())
@@ -102,7 +101,7 @@ def test_thresholds_let_through_the_stated_share_of_benign_accounts(model: Model
 def test_too_few_benign_accounts_extrapolate_and_say_so(model: Model) -> None:
     meta = pd.DataFrame({"label": 0, "account_id": [f"a{i}" for i in range(40)]})
     margin = np.linspace(-3, 1, 40)
-    levels = set_thresholds(margin, meta, model.calibration, Thresholds(), np.empty(0))
+    levels = set_thresholds(margin, meta, model.calibration, Thresholds())
     assert levels.extrapolated == ("review", "act")
     assert model.calibration(np.array([1.0]))[0] < levels.review < levels.act < 1
 
@@ -115,29 +114,3 @@ def test_thresholds_are_float32_numbers_between_two_possible_scores(model: Model
 
 def test_log_loss_is_finite_for_a_certain_mistake() -> None:
     assert log_loss(np.array([1.0]), np.array([0.0]), np.array([1.0])) == pytest.approx(-np.log(1e-7))
-
-
-def test_unseen_workloads_raise_the_thresholds_and_never_lower_them(model: Model) -> None:
-    """Each side must keep the share by itself."""
-    margin, asked = np.linspace(-5, 0, 2000), Thresholds(review=0.01, act=0.003)
-    meta = pd.DataFrame({"label": 0, "account_id": [f"a{i}" for i in range(2000)]})
-    known = set_thresholds(margin, meta, model.calibration, asked, np.empty(0))
-    worse = set_thresholds(margin, meta, model.calibration, asked, margin + 2)
-    assert set_thresholds(margin, meta, model.calibration, asked, margin - 2).review == known.review
-    assert worse.review > known.review
-    assert (worse.benign_accounts, worse.unseen_accounts) == (2000, 2000)
-
-
-def test_left_out_workloads_are_scored_by_a_booster_that_never_saw_their_fold(matrix: Matrix) -> None:
-    meta = matrix.meta.assign(left_out=(matrix.meta["fold"] == 1) & (matrix.meta["split"] != "test"))
-    trained: list[set[int]] = []
-
-    def learn(X: np.ndarray, rows: pd.DataFrame) -> lgb.Booster:
-        trained.append(set(rows["fold"]))
-        return lgb.train({"verbosity": -1, "num_threads": 1}, lgb.Dataset(X, rows["label"]), 2)
-
-    found = unseen_benign(matrix.X, meta, learn)
-    wanted = meta[meta["left_out"] & (meta["label"] == 0)]
-    assert len(found) == wanted["account_id"].nunique() > 0
-    assert trained == [{0, 2}]
-    assert len(unseen_benign(matrix.X, matrix.meta, learn)) == 0
