@@ -54,18 +54,22 @@ _KEY = _source_key()
 class _Locator(caching._CacheLocator):  # type: ignore[misc]
     """Where numba keeps the code of a kernel, and the stamp that makes it stale."""
 
+    def __init__(self, py_file: str) -> None:
+        own = Path(py_file).stat()  # a kernel may also stand in a file of another package
+        self._stamp = hashlib.sha256(f"{_KEY}:{own.st_size}:{own.st_mtime_ns}".encode()).hexdigest()[:16]
+
     def get_cache_path(self) -> str:
         return str(_DIRECTORY)
 
     def get_source_stamp(self) -> str:
-        return _KEY
+        return self._stamp
 
     def get_disambiguator(self) -> str:
-        return _KEY
+        return self._stamp
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_Locator":
-        return cls()
+        return cls(py_file)
 
 
 class _CacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]

@@ -12,7 +12,7 @@ FEATURES = (
         "ceiling_p50",
         "log4 tokens",
         2,
-        9,
+        8,
         "max_tokens unknown",
         "Harvests of traces ask for long answers, labelling for short.",
     ),
@@ -54,7 +54,7 @@ _SYSTEM, _REQUEST, _MODEL = AT["system_table"], AT["request_table"], AT["model_t
 @inner
 def compute(window, out, at):  # type: ignore[no-untyped-def]
     """Write this family's features of one window to ``out[at:]``, in the order of ``FEATURES``."""
-    out[at] = stat.quantile(window, _MAX, 6, 0.5, 3.0, 1.0)
+    out[at] = stat.quantile(window, _MAX, 6, 0.5, 2.0, 1.0)
     warm, known, stops = 0, 0, 0
     for j in range(6):
         known += window[_TEMPERATURE + j]

@@ -35,7 +35,7 @@ FEATURES = (
         0,
         1,
         "gap or output tokens unknown",
-        "A request before the last answer could be read: concurrency.",
+        "Requests closer together than an answer of this length takes: concurrency.",
     ),
     Feature("second_phase", "resultant", 0, 1, _MOMENTS, "Requests on the same second of the minute: schedulers."),
     Feature("minute_phase", "resultant", 0, 1, _MOMENTS, "Requests on the same minute of the hour: schedulers."),
