@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 CANARY = "kestrel-quartz-40917"
 SETTINGS = """
+refit = true
 [tune]
 trials = 2
 timeout_s = 30.0

@@ -34,6 +34,7 @@ STAGES = {
     "fit": "training LightGBM, calibrating",
     "export": "exporting to ONNX, proving parity",
     "evaluate": "evaluating on held-out accounts",
+    "refit": "training the final model on everything",
     "track": "tracking in MLflow",
 }
 Corpora = Annotated[

@@ -24,6 +24,10 @@ USE = """Scores one window of an account's exchanges with a model API: the proba
 campaign. It is meant to put accounts before an analyst, and never to close an account by itself. It reads no country,
 language, name or network identity, and keeps no prompt text."""
 
+REFIT = """The model in this bundle was trained once more with the same parameters on all accounts, families and times,
+calibration accounts apart. The figures below are those of its forerunner, trained without the test split, at that one's
+own thresholds: no figure was measured on what a model was trained on."""
+
 RETRAIN = "python -m training run --traffic TRAFFIC --labels LABELS --bundle DIR"
 
 ON_SIMULATED = f"""- **Every detection figure is measured on {SIMULATED}**: real or generated harvesting
@@ -55,6 +59,7 @@ def card(
         "# Model card: fingerprint, distillation campaigns in API traffic",
         USE,
         "## Measured at",
+        REFIT if config.refit else "",
         f"On the test split, {evaluation.positives}: accounts after the time of training, and families never "
         "trained on. "
         f"Intervals: {config.evaluation.confidence:.0%}, resampling whole accounts and campaigns.",

@@ -180,9 +180,14 @@ class Tracking:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All settings of one training run."""
+    """All settings of one training run.
+
+    With `refit` the measured model is followed by a final one, trained with the same parameters on all accounts,
+    families and times; the bundle then holds the final one and the card says so.
+    """
 
     seed: int = 20260701
+    refit: bool = False
     split: Split = field(default_factory=Split)
     windows: Windows = field(default_factory=Windows)
     tune: Tune = field(default_factory=Tune)

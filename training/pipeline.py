@@ -29,7 +29,7 @@ from training.export import ParityReport, check_parity, write_bundle
 from training.fit import Model, fit
 from training.graph import to_onnx
 from training.head import known_capabilities, train_heads
-from training.split import read_labels, split_accounts
+from training.split import nothing_held_out, read_labels, split_accounts
 from training.tracking import Tracked, track
 from training.tune import tune
 
@@ -73,11 +73,7 @@ def run(
     sample = sample_prompts(traffic, progress)
     known = read_labels(labels, groups)
     accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
-    heads = _heads(sample, accounts, corpora, config, progress)
-    head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
-    ordered, names = contributions(traffic, heads, head_of, progress)
-    cuts = (config.windows.sizes, config.windows.per_account, config.seed)
-    table = window_table(ordered, names, accounts, *cuts, progress)
+    head, table = _windows(sample, accounts, traffic, corpora, config, progress)
     shape = {"feature_names": NAMES, "directions": DIRECTIONS}
     tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **shape)  # type: ignore[arg-type]
     progress("fit", 0, 1)
@@ -87,9 +83,16 @@ def run(
     parity = check_parity(onnx_bytes, model, table.X[(table.meta["split"] == "test").to_numpy()])
     progress("evaluate", 0, 1)
     evaluation = evaluate(model, table.X, table.meta, config.evaluation, config.seed)
+    if config.refit:
+        everyone = nothing_held_out(accounts, config.split, config.seed)
+        head, table = _windows(sample, everyone, traffic, corpora, config, progress)
+        progress("refit", 0, 1)
+        model = fit(table.X, table.meta, tuning.params, config=config, **shape)  # type: ignore[arg-type]
+        onnx_bytes = to_onnx(model)
+        parity = check_parity(onnx_bytes, model, table.X[(table.meta["split"] == "calib").to_numpy()])
     data = [*origin, _digest(traffic, labels, sample, accounts)]
     text = card(config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data)
-    _write(bundle, model, onnx_bytes, heads[-1], table, evaluation, data, text)
+    _write(bundle, model, onnx_bytes, head, table, evaluation, data, text)
     latency = _latency(bundle, model, table)
     progress("track", 0, 1)
     tracked = track(
@@ -97,6 +100,22 @@ def run(
         tuning=tuning, parity=parity, bundle=bundle, card=text, training_data=data, metrics=latency,
     )  # fmt: skip
     return Result(bundle, model, evaluation, parity, latency, tracked, accounts)
+
+
+def _windows(
+    sample: Sample,
+    accounts: pd.DataFrame,
+    traffic: Sequence[Path],
+    corpora: Path | None,
+    config: RunConfig,
+    progress: Progress,
+) -> tuple[Head, WindowTable]:
+    """The prompt head of all training accounts, and the windows of every account, cross-fitted."""
+    heads = _heads(sample, accounts, corpora, config, progress)
+    head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
+    ordered, names = contributions(traffic, heads, head_of, progress)
+    cuts = (config.windows.sizes, config.windows.per_account, config.seed)
+    return heads[-1], window_table(ordered, names, accounts, *cuts, progress)
 
 
 def _head_numbers(accounts: pd.DataFrame, config: RunConfig) -> pd.Series[int]:

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fingerprint.errors import FingerprintError
 from training.config import Split as SplitConfig
 
-__all__ = ["LABEL_COLUMNS", "LabelError", "read_labels", "split_accounts"]
+__all__ = ["LABEL_COLUMNS", "LabelError", "nothing_held_out", "read_labels", "split_accounts"]
 
 LABEL_COLUMNS = ("account_id", "label")
-KINDS = ("human", "automation", "mixed", "attack")
+FOREVER_US = 2**62
 
 
 class LabelError(FingerprintError, ValueError):
@@ -103,9 +104,7 @@ def split_accounts(
     held_out = _held_out(known, config, seed)
     known["seen_family"] = ~known["text_group"].isin(held_out)
     cut = float(np.quantile(group_time[known["seen_family"]], 1 - config.test))
-    calib = config.calib / (config.train + config.calib)
-    inner = np.where([_draw(group, seed) < calib for group in known["group"]], "calib", "train")
-    known["split"] = np.where(known["seen_family"] & (group_time <= cut), inner, "test")
+    known["split"] = np.where(known["seen_family"] & (group_time <= cut), _inner(known, config, seed), "test")
     order = {name: i for i, name in enumerate(sorted(known["text_group"].unique(), key=lambda g: _draw(g, seed + 1)))}
     known["fold"] = [order[name] % folds for name in known["text_group"]]
     kept = known["text_group"].map(lambda g: g.partition(":")[2]).isin(config.keep)
@@ -114,6 +113,22 @@ def split_accounts(
     known.attrs["cut_us"] = int(cut)
     _need(known)
     return known
+
+
+def nothing_held_out(accounts: pd.DataFrame, config: SplitConfig, seed: int) -> pd.DataFrame:
+    """The accounts of ``split_accounts`` with the test split dissolved, for a final model on all of them.
+
+    Every account is in training or calibration, at all times, with the fold that it had.
+    """
+    final = accounts.assign(split=_inner(accounts, config, seed), seen_family=True)
+    final.attrs["cut_us"] = FOREVER_US
+    return final
+
+
+def _inner(accounts: pd.DataFrame, config: SplitConfig, seed: int) -> NDArray[np.str_]:
+    """Training or calibration, whole groups at a time."""
+    calib = config.calib / (config.train + config.calib)
+    return np.where([_draw(group, seed) < calib for group in accounts["group"]], "calib", "train")
 
 
 def _need(known: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from training.config import Split
-from training.split import LabelError, read_labels, split_accounts, text_group
+from training.split import LabelError, nothing_held_out, read_labels, split_accounts, text_group
 
 DAY = 86_400_000_000
 FAMILIES = {1: ["harvest", "judge", "rewrite", "glaive"], 0: ["chat", "ci", "labelling", "work:irc", "evenings:irc"]}
@@ -165,3 +165,21 @@ class TestLabels:
     def test_labels_that_cannot_be_used(self, tmp_path: Path, text: str, told: str) -> None:
         with pytest.raises(LabelError, match=told):
             self.read(tmp_path, text)
+
+
+def test_a_source_to_be_kept_is_never_held_out() -> None:
+    for seed in range(12):
+        known = split(seed, keep=("irc",), unseen_families=0.6)
+        assert known.loc[known["text_group"] == "0:irc", "seen_family"].all()
+
+
+def test_for_the_final_model_nothing_is_held_out_and_groups_and_folds_stay() -> None:
+    known = split()
+    final = nothing_held_out(known, Split(), 3)
+    assert set(final["split"]) == {"train", "calib"}
+    assert final["seen_family"].all()
+    assert final.groupby("group")["split"].nunique().max() == 1
+    assert final["fold"].equals(known["fold"])
+    assert final.attrs["cut_us"] > max(labelled()[1].values())
+    before = known["split"] != "test"
+    assert final.loc[before, "split"].equals(known.loc[before, "split"]), "an account keeps its side"
