@@ -25,7 +25,7 @@ def test_a_file_overrides_what_it_names_and_overrides_win(tmp_path: Path) -> Non
     ("key", "value", "message"),
     [
         ("tune.trails", 3, r"unknown setting tune\.trails: section \[tune\] knows trials, timeout_s"),
-        ("sed", 3, "unknown setting sed: the top level knows seed, split"),
+        ("sed", 3, "unknown setting sed: the top level knows seed, refit, split"),
         ("tune.trials", "3", r"tune\.trials: expected a value of type int, got '3'"),
         ("tune.trials", True, "expected a value of type int, got True"),
         ("tune", 3, "tune: expected a section"),
