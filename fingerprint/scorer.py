@@ -3,14 +3,18 @@
 What it leaves out: state (``Window``), traffic files (``readers``), policy over time.
 """
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reads it at import; set it to 0 to allow it
+
+import onnxruntime
 
 from fingerprint import bundle as bundles
 from fingerprint.contribution import Contributions, read_exchange

@@ -136,3 +136,13 @@ def test_the_readmes_example_runs(tmp_path: Path) -> None:
 def test_the_package_is_typed_for_its_users() -> None:
     assert find_spec("fingerprint") is not None
     assert (PACKAGE / "py.typed").is_file(), "the classifier says Typing :: Typed"
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "1"), ("0", "0")])
+def test_telemetry_of_onnxruntime_is_off_unless_the_host_says_otherwise(given: str | None, kept: str) -> None:
+    """It would otherwise write an id to the home directory and report as soon as it is imported."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {} if given is None else {"ORT_DISABLE_TELEMETRY": given}
+    code = "import os, fingerprint; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == kept
