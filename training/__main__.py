@@ -6,9 +6,9 @@ python -m training --help
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 STAGES = {
     "world": "making the world",
+    "write": "writing it in order of time",
     "read": "reading traffic",
     "head": "training prompt heads",
     "contribute": "reading prompts with the heads",
@@ -78,27 +79,34 @@ class Stages:
                 self.console.print(f"{STAGES.get(self.stage, self.stage):38} {took:6.1f} s", highlight=False)
         self.stage = ""
 
-    def of(self, stage: str) -> Callable[[int, int], None]:
-        """Progress of one stage."""
-        return lambda done, total: self(stage, done, total)
-
 
 @app.command()
 def world(
-    out: Annotated[Path, typer.Option(help="Folder to write: traffic/*.parquet, labels.csv, world.json.")],
-    accounts: Annotated[int, typer.Option(min=8, help="Accounts of all kinds.")] = 400,
-    seed: Annotated[int, typer.Option(help="The same seed and options give the same world.")] = 7,
+    out: Annotated[Path, typer.Option(help="Folder to write: traffic/*.parquet, labels.csv, groups.csv, world.json.")],
+    preset: Annotated[str | None, typer.Option(help="tiny, demo, train or reported-campaign.")] = None,
+    config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of world settings.")] = None,
     corpora: Corpora = None,
-    days: Annotated[int, typer.Option(min=2, help="Length of the traffic.")] = 30,
+    accounts: Annotated[int | None, typer.Option(help="Accounts of all kinds.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed and settings give the same bytes.")] = None,
+    days: Annotated[int | None, typer.Option(help="Length of the traffic.")] = None,
+    part: Annotated[str | None, typer.Option(help="Source families of text: all, train, validation or test.")] = None,
+    benign: Annotated[float | None, typer.Option(min=0, help="Honest accounts for each account of a campaign.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the files do not depend on it.")] = os.cpu_count() or 1,
 ) -> None:
-    """Make labelled traffic: people, honest automation, gateways and campaigns.
+    """Make labelled traffic: people, honest automation, shared keys and campaigns.
 
-    Example: python -m training world --out /tmp/world --accounts 400
+    Example: python -m training world --preset demo --out /tmp/world
     """
     from training.world import make_world
+    from training.world.settings import load, with_benign
 
+    given = {"accounts": accounts, "seed": seed, "days": days, "part": part}
+    asked: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    settings = load(preset, config, asked)
+    if benign is not None:
+        settings = load(preset, config, asked | with_benign(benign, settings.accounts))
     with Stages() as stages:
-        made = make_world(out, accounts=accounts, seed=seed, corpora=corpora, days=days, progress=stages.of("world"))
+        made = make_world(out, settings, corpora=corpora, workers=workers, progress=stages)
     print(json.dumps({"accounts": made.accounts, "exchanges": made.exchanges, "by_kind": made.by_kind}))
 
 
@@ -143,7 +151,7 @@ def demo(
     from training.demo import score_new, summary
 
     with Stages() as stages:
-        result = run_demo(out, accounts, stages, stages.of("world"))
+        result = run_demo(out, accounts, stages)
     summary(result, Console())
     score_new(result, out, 400, Console())
 

@@ -33,6 +33,7 @@ from fingerprint.features import FEATURES, compute
 from fingerprint.head import Head
 from fingerprint.readers import Rejects, read
 from training.world import make_world
+from training.world.settings import load as load_world
 
 __all__ = ["Row", "bench", "booster_beside", "one_row", "report"]
 
@@ -75,7 +76,7 @@ def one_row(scorer: Scorer, booster: lightgbm.Booster, row: np.ndarray[Any, Any]
 
 def _traffic(directory: Path, rows: int, size: int) -> Path:
     """A Parquet file of ``rows`` exchanges of the built-in world with prompts of ``size`` bytes."""
-    make_world(directory / "world", accounts=800, seed=11)
+    make_world(directory / "world", load_world("demo", overrides={"accounts": 800, "seed": 11}))
     table = pq.read_table(directory / "world" / "traffic")
     prompts = [(text * (size // max(len(text.encode()), 1) + 1))[:size] for text in table["prompt"].to_pylist()]
     at = table.schema.get_field_index("prompt")

@@ -10,10 +10,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from fingerprint.errors import FingerprintError
 
+T = TypeVar("T")
 SIMULATED = "simulated positives"
 LABELLED = "positives as labelled"
 
@@ -22,7 +23,7 @@ class ConfigError(FingerprintError, ValueError):
     """A setting is unknown, of the wrong type or out of range; the message says what is allowed."""
 
 
-def _check(ok: bool, name: str, expected: str, got: object) -> None:
+def check(ok: bool, name: str, expected: str, got: object) -> None:
     if not ok:
         raise ConfigError(f"{name}: expected {expected}, got {got!r}")
 
@@ -42,9 +43,9 @@ class Split:
 
     def __post_init__(self) -> None:
         parts = (self.train, self.calib, self.test)
-        _check(all(0 < p < 1 for p in parts), "split", "shares between 0 and 1", parts)
-        _check(abs(sum(parts) - 1) < 1e-9, "split", "train + calib + test = 1", sum(parts))
-        _check(0 <= self.unseen_families < 1, "split.unseen_families", "0 to below 1", self.unseen_families)
+        check(all(0 < p < 1 for p in parts), "split", "shares between 0 and 1", parts)
+        check(abs(sum(parts) - 1) < 1e-9, "split", "train + calib + test = 1", sum(parts))
+        check(0 <= self.unseen_families < 1, "split.unseen_families", "0 to below 1", self.unseen_families)
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class Windows:
     per_account: int = 2
 
     def __post_init__(self) -> None:
-        _check(bool(self.sizes) and min(self.sizes) >= 3, "windows.sizes", "sizes of 3 or more", self.sizes)
-        _check(self.sizes == tuple(sorted(set(self.sizes))), "windows.sizes", "rising sizes", self.sizes)
-        _check(self.per_account >= 1, "windows.per_account", "1 or more", self.per_account)
+        check(bool(self.sizes) and min(self.sizes) >= 3, "windows.sizes", "sizes of 3 or more", self.sizes)
+        check(self.sizes == tuple(sorted(set(self.sizes))), "windows.sizes", "rising sizes", self.sizes)
+        check(self.per_account >= 1, "windows.per_account", "1 or more", self.per_account)
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ class Tune:
     storage: str = ""
 
     def __post_init__(self) -> None:
-        _check(self.trials >= 0, "tune.trials", "0 or more", self.trials)
-        _check(self.timeout_s > 0, "tune.timeout_s", "seconds above 0", self.timeout_s)
-        _check(self.folds >= 2, "tune.folds", "2 or more", self.folds)
-        _check(0 < self.max_fpr <= 1, "tune.max_fpr", "above 0, at most 1", self.max_fpr)
+        check(self.trials >= 0, "tune.trials", "0 or more", self.trials)
+        check(self.timeout_s > 0, "tune.timeout_s", "seconds above 0", self.timeout_s)
+        check(self.folds >= 2, "tune.folds", "2 or more", self.folds)
+        check(0 < self.max_fpr <= 1, "tune.max_fpr", "above 0, at most 1", self.max_fpr)
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,19 @@ class LightGBM:
     num_threads: int = 2
 
     def __post_init__(self) -> None:
-        _check(1 <= self.trees <= self.max_trees, "lightgbm.trees", f"1 to {self.max_trees}", self.trees)
-        _check(
+        check(1 <= self.trees <= self.max_trees, "lightgbm.trees", f"1 to {self.max_trees}", self.trees)
+        check(
             2 <= self.num_leaves <= self.max_leaves,
             "lightgbm.num_leaves",
             f"2 to {self.max_leaves}",
             self.num_leaves,
         )
-        _check(0 < self.learning_rate <= 1, "lightgbm.learning_rate", "above 0, at most 1", self.learning_rate)
-        _check(self.min_data_in_leaf >= 1, "lightgbm.min_data_in_leaf", "1 or more", self.min_data_in_leaf)
+        check(0 < self.learning_rate <= 1, "lightgbm.learning_rate", "above 0, at most 1", self.learning_rate)
+        check(self.min_data_in_leaf >= 1, "lightgbm.min_data_in_leaf", "1 or more", self.min_data_in_leaf)
         for name in ("feature_fraction", "bagging_fraction"):
-            _check(0 < getattr(self, name) <= 1, f"lightgbm.{name}", "above 0, at most 1", getattr(self, name))
-        _check(min(self.lambda_l2, self.path_smooth) >= 0, "lightgbm", "penalties of 0 or more", self)
-        _check(self.num_threads >= 1, "lightgbm.num_threads", "1 or more", self.num_threads)
+            check(0 < getattr(self, name) <= 1, f"lightgbm.{name}", "above 0, at most 1", getattr(self, name))
+        check(min(self.lambda_l2, self.path_smooth) >= 0, "lightgbm", "penalties of 0 or more", self)
+        check(self.num_threads >= 1, "lightgbm.num_threads", "1 or more", self.num_threads)
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,13 @@ class Calibration:
 
     def __post_init__(self) -> None:
         known = {"platt", "beta"}
-        _check(
+        check(
             bool(self.methods) and set(self.methods) <= known,
             "calibration.methods",
             f"some of {sorted(known)}",
             self.methods,
         )
-        _check(self.folds >= 2, "calibration.folds", "2 or more", self.folds)
+        check(self.folds >= 2, "calibration.folds", "2 or more", self.folds)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Thresholds:
     act: float = 0.003
 
     def __post_init__(self) -> None:
-        _check(0 < self.act < self.review < 1, "thresholds", "0 < act < review < 1", (self.review, self.act))
+        check(0 < self.act < self.review < 1, "thresholds", "0 < act < review < 1", (self.review, self.act))
 
 
 @dataclass(frozen=True)
@@ -155,14 +156,14 @@ class Evaluation:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             bool(self.fprs) and all(0 < f < 1 for f in self.fprs),
             "evaluation.fprs",
             "shares between 0 and 1",
             self.fprs,
         )
-        _check(self.bootstrap >= 20, "evaluation.bootstrap", "20 or more", self.bootstrap)
-        _check(0.5 <= self.confidence < 1, "evaluation.confidence", "0.5 to below 1", self.confidence)
+        check(self.bootstrap >= 20, "evaluation.bootstrap", "20 or more", self.bootstrap)
+        check(0.5 <= self.confidence < 1, "evaluation.confidence", "0.5 to below 1", self.confidence)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class Tracking:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            _check(bool(getattr(self, item.name)), f"tracking.{item.name}", "a name", getattr(self, item.name))
+            check(bool(getattr(self, item.name)), f"tracking.{item.name}", "a name", getattr(self, item.name))
 
 
 @dataclass(frozen=True)
@@ -198,11 +199,11 @@ class RunConfig:
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:
-        _check(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
+        check(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested plain values (tuples as lists), for logging and for TOML."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
+        return {key: plain(value) for key, value in asdict(self).items()}
 
 
 def load(path: Path | str | None = None, overrides: Mapping[str, object] | None = None) -> RunConfig:
@@ -211,11 +212,31 @@ def load(path: Path | str | None = None, overrides: Mapping[str, object] | None 
     `overrides` looks like `{"tune.trials": 3}`. Raises ConfigError for an unreadable file, an unknown key
     (the known ones are listed), a wrong type or a value out of range.
     """
-    values = _read(Path(path)) if path is not None else {}
+    return settings(RunConfig, path, overrides)
+
+
+def settings(
+    cls: type[T],
+    path: Path | str | None,
+    overrides: Mapping[str, object] | None = None,
+    base: Mapping[str, object] | None = None,
+) -> T:
+    """An instance of the frozen dataclass `cls` as `load` makes one of RunConfig; `base` comes before the file."""
+    values: dict[str, Any] = {}
+    for key, value in {**(base or {}), **(_flat(_read(Path(path))) if path is not None else {})}.items():
+        _put(values, key, value)
     for key, value in (overrides or {}).items():
         _put(values, key, value)
-    config: RunConfig = _build(RunConfig, values, "")
-    return config
+    made: T = _build(cls, values, "")
+    return made
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys, so that a file overrides single settings of a preset's section."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+    return flat
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -229,8 +250,8 @@ def _put(values: dict[str, Any], key: str, value: object) -> None:
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})
-        _check(isinstance(values, dict), key, f"{section!r} to be a section", values)
-    values[last] = value
+        check(isinstance(values, dict), key, f"{section!r} to be a section", values)
+    values[last] = dict(value) if isinstance(value, Mapping) else value
 
 
 def _build(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
@@ -245,18 +266,18 @@ def _build(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
 
 def _coerce(kind: Any, value: object, name: str) -> Any:
     if is_dataclass(kind):
-        _check(isinstance(value, Mapping), name, "a section", value)
+        check(isinstance(value, Mapping), name, "a section", value)
         return _build(kind, value, f"{name}.")  # type: ignore[arg-type]  # a Mapping by the line above
     if kind in (tuple[int, ...], tuple[float, ...], tuple[str, ...]):
-        _check(isinstance(value, list | tuple), name, "a list", value)
+        check(isinstance(value, list | tuple), name, "a list", value)
         return tuple(_coerce(kind.__args__[0], item, name) for item in value)  # type: ignore[attr-defined]  # as above
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    _check(type(value) is kind, name, f"a value of type {kind.__name__}", value)
+    check(type(value) is kind, name, f"a value of type {kind.__name__}", value)
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -22,16 +21,18 @@ from training.config import load
 from training.dataset import Progress
 from training.pipeline import Result, run
 from training.world import make_world, origin
+from training.world.settings import load as load_world
 
 __all__ = ["demo", "score_new", "summary"]
 
 SETTINGS = {"tune.trials": 6, "tune.timeout_s": 30.0, "tracking.experiment": "fingerprint-demo"}
+WORKERS = os.cpu_count() or 1
 
 
-def demo(out: Path, accounts: int, progress: Progress, world_progress: Callable[[int, int], None]) -> Result:
+def demo(out: Path, accounts: int, progress: Progress) -> Result:
     """Make a world below ``out``, train on it, track it in ``out/mlflow.db`` and write ``out/bundle``."""
     world = out / "world"
-    make_world(world, accounts=accounts, seed=7, progress=world_progress)
+    make_world(world, load_world("demo", overrides={"accounts": accounts}), workers=WORKERS, progress=progress)
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{(out / 'mlflow.db').as_posix()}")
     config = load(None, SETTINGS)
     files = [world / "traffic"], world / "labels.csv", out / "bundle"
@@ -41,7 +42,7 @@ def demo(out: Path, accounts: int, progress: Progress, world_progress: Callable[
 def score_new(result: Result, out: Path, accounts: int, console: Console) -> None:
     """Score the traffic of a second world with the new bundle, as a user of the command line would."""
     world, verdicts = out / "new-traffic", out / "verdicts.jsonl"
-    make_world(world, accounts=accounts, seed=8)
+    make_world(world, load_world("demo", overrides={"accounts": accounts, "seed": 8}), workers=WORKERS)
     command = ["score", str(world / "traffic"), "--by", "account", "--out", str(verdicts)]
     subprocess.run([sys.executable, "-m", "fingerprint", *command, "--bundle", str(result.bundle)], check=True)
     labels = pd.read_csv(world / "labels.csv").set_index("account_id")["label"]

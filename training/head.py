@@ -21,8 +21,8 @@ from fingerprint._jit import kernel
 from fingerprint.head import Head
 from fingerprint.kernels.layout import CAPABILITIES, HEAD_OUTPUTS
 from fingerprint.kernels.text import COUNTERS, GRAM_BUCKETS, MAX_GRAMS, READ_END, READ_START, grams, tokenise
-from training import corpora, grammar
 from training.split import LabelError
+from training.world import corpora, grammar
 
 __all__ = ["fit_capability", "fit_likeness", "gram_counts", "known_capabilities", "make_head", "train_heads"]
 

@@ -19,6 +19,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from training.world.grammar import load_grammar
+from training.world.pool import Pool
+
 LONGEST = 24_000
 MULTI_TURN = (
     "api_bank", "glaive_en", "glaive_zh", "swe_agent", "realhumaneval", "mt_bench", "crosswoz_zh", "hotel_ja",
@@ -69,17 +72,60 @@ class Unit(NamedTuple):
     prompts: tuple[str, ...]
     gaps: tuple[float, ...] | None
     lang: str
+    pieces: Sequence[int] = ()
+
+
+PARTS = ("train", "train", "validation", "test")
+
+
+def part_of(name: str) -> str:
+    """Which world may use a source (all of its family) or a built-in family: by its name alone."""
+    return PARTS[zlib.crc32(f"1/{FAMILY.get(name, name)}".encode()) % len(PARTS)]
 
 
 class Corpora:
-    """The sources of a directory whose use is allowed; units are read on first need and kept."""
+    """The sources of a directory whose use is allowed; units are read on first need and kept.
 
-    def __init__(self, directory: Path, uses: Sequence[str] = ("train",)) -> None:
-        self.directory, self.uses = Path(directory), tuple(uses)
+    With a `pool` the prompts of every source become pieces of it at once. `part` keeps the source families of one
+    of `PARTS`, `exclude` leaves sources and families out by name.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        uses: Sequence[str] = ("train",),
+        *,
+        pool: Pool | None = None,
+        part: str = "all",
+        exclude: Sequence[str] = (),
+    ) -> None:
+        self.directory, self.uses, self.part, self.pool = Path(directory), tuple(uses), part, pool
         with (self.directory / "sources.csv").open(encoding="utf-8", newline="") as f:
             rows = [Source(r["name"], r["role"], r["use"], r["licence"], r["source"]) for r in csv.DictReader(f)]
-        self.sources = {s.name: s for s in rows if s.use in self.uses}
+        self.sources = {s.name: s for s in rows if s.use in self.uses and self._wanted(s.name, exclude)}
         self._units: dict[str, list[Unit]] = {}
+        self._honest: dict[str, list[Unit]] = {}
+        self._harvest: dict[str, list[Unit]] = {}
+        self._by_language: dict[tuple[str, bool], dict[str, list[Unit]]] = {}
+        self.renumbered: dict[int, range] = {}
+        self.extracts: list[int] = []
+        if pool is not None:
+            for name in self.sources:
+                self.units(name)
+            self.extracts = list(pool.extend(t[:1200] for t in self._extracts()))
+
+    def _wanted(self, name: str, exclude: Sequence[str]) -> bool:
+        if {name, FAMILY.get(name, name)} & set(exclude):
+            return False
+        return self.part == "all" or name in MATERIAL or part_of(name) == self.part
+
+    def _extracts(self) -> list[str]:
+        """A few hundred real texts to fill the slots of harness and judge templates with."""
+        known = [n for n in ("open_questions", "assistant_volunteers", "irc", *self.names("human")) if n in self.sources]
+        if not known:
+            g = load_grammar()
+            return [g.pool.text(g.fill("{passage}", Random(i))) for i in range(200)]
+        return [p for n in known[:3] for u in self.honest_units(n)[:300] for p in u.prompts[:3]]
 
     def names(self, role: str) -> list[str]:
         """The sources of a role that hold whole prompts."""
@@ -88,32 +134,56 @@ class Corpora:
     def units(self, name: str) -> list[Unit]:
         if name not in self._units:
             records = _records(self.directory / "prompts" / f"{name}.jsonl.gz")
-            self._units[name] = list(_grouped(name, records))
+            self._units[name] = [self._numbered(u) for u in _grouped(name, records)]
         return self._units[name]
+
+    def _numbered(self, unit: Unit) -> Unit:
+        if self.pool is None:
+            return unit
+        pieces = self.pool.extend(unit.prompts)
+        if unit.source == "swe_agent":
+            for piece, prompt in zip(pieces, unit.prompts, strict=True):
+                self.renumbered[piece] = self.pool.extend(renumbered(prompt, salt) for salt in range(1, 10))
+        return unit._replace(pieces=pieces)
 
     def harvest_units(self, name: str) -> list[Unit]:
         """What attack accounts may send of a source: all of it, or of a shared one what no honest account has."""
         if name not in SHARED:
             return self.units(name)
-        theirs = {p for u in self.honest_units(name) for p in u.prompts}
-        units = [u for u in self.units(name) if side(u) == "harvest"]
-        cut = [u._replace(prompts=tuple(p for p in u.prompts if p not in theirs)) for u in units]
-        return [u for u in cut if u.prompts]
+        if name not in self._harvest:
+            theirs = {p for u in self.honest_units(name) for p in u.prompts}
+            units = [u for u in self.units(name) if side(u) == "harvest"]
+            kept = [[i for i, p in enumerate(u.prompts) if p not in theirs] for u in units]
+            self._harvest[name] = [_only(u, indices) for u, indices in zip(units, kept, strict=True) if indices]
+        return self._harvest[name]
 
     def honest_units(self, name: str) -> list[Unit]:
         """What honest accounts may send of a source."""
-        if self.sources[name].role == "human":
-            return [u for u in self.units(name) if side(u) != "cover"]
-        return [u for u in self.units(name) if name not in SHARED or side(u) == "own"]
+        if name not in self._honest:
+            human = self.sources[name].role == "human"
+            mine = (lambda u: side(u) != "cover") if human else (lambda u: name not in SHARED or side(u) == "own")
+            self._honest[name] = [u for u in self.units(name) if mine(u)]
+        return self._honest[name]
+
+    def by_language(self, name: str, cover: bool = False) -> dict[str, list[Unit]]:
+        """A human source's units by language: the honest accounts' part, or that of the cover traffic of attacks."""
+        if (name, cover) not in self._by_language:
+            groups: dict[str, list[Unit]] = {}
+            for u in [u for u in self.units(name) if side(u) == "cover"] if cover else self.honest_units(name):
+                groups.setdefault(u.lang, []).append(u)
+            self._by_language[name, cover] = groups
+        return self._by_language[name, cover]
 
     @cached_property
     def cover_units(self) -> list[Unit]:
         """The part of the human sources that only the cover traffic of attacks uses."""
-        return [u for name in self.names("human") for u in self.units(name) if side(u) == "cover"]
+        return [u for name in self.names("human") for group in self.by_language(name, True).values() for u in group]
 
-    def material(self, name: str) -> list[str]:
-        """Prefixes and templates to build prompts with."""
-        return [u.prompts[0] for u in self.units(name)] if name in self.sources else []
+    def material(self, name: str) -> list[Unit]:
+        """Prefixes, templates and slot values to build prompts with; each belongs to one part."""
+        if name not in self.sources:
+            return []
+        return [u for u in self.units(name) if self.part == "all" or part_of(f"{name}/{u.key}") == self.part]
 
     def harvest_families(self) -> dict[str, list[str]]:
         """Harvest family -> its sources."""
@@ -121,6 +191,16 @@ class Corpora:
         for name in [*self.names("harvest"), *(s for s in ("gsm8k",) if s in self.sources)]:
             families.setdefault(FAMILY.get(name, name), []).append(name)
         return families
+
+
+def _only(unit: Unit, indices: list[int]) -> Unit:
+    pieces = [unit.pieces[i] for i in indices] if unit.pieces else ()
+    return unit._replace(prompts=tuple(unit.prompts[i] for i in indices), pieces=pieces)
+
+
+def renumbered(text: str, salt: int) -> str:
+    """The text with its digits turned by `salt`: another run of the same task."""
+    return text.translate({ord("0") + i: ord("0") + (i + salt) % 10 for i in range(10)})
 
 
 def side(unit: Unit) -> str:
@@ -176,10 +256,9 @@ def _gaps(rows: list[dict[str, Any]]) -> tuple[float, ...] | None:
     return (0.0, *(b - a for a, b in pairwise(times)))
 
 
-def fill_slots(template: str, rnd: Random, texts: Sequence[str], longest: int = 1200) -> str:
-    """An evaluation or judge template with every {{ slot }} or {slot} filled by one of `texts`."""
-    template = re.sub(r"\{%.*?%\}", "", template, flags=re.S)
-    return re.sub(r"\{\{.*?\}\}|\{\w+\}", lambda _: rnd.choice(texts)[:longest], template, flags=re.S)
+def slotted(template: str) -> list[str]:
+    """The literal parts of an evaluation or judge template, between its {{ slot }} and {slot} holes."""
+    return re.split(r"\{\{.*?\}\}|\{\w+\}", re.sub(r"\{%.*?%\}", "", template, flags=re.S), flags=re.S)
 
 
 def labelled_prompts(

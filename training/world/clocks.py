@@ -76,28 +76,49 @@ def _clients(path: Path) -> list[tuple[Floats, float]]:
     return [(w[:, 1], float(np.clip(np.median(w[:, 2]), 0.3, 6.0))) for w in kept]
 
 
-def arrivals(kind: str, rng: np.random.Generator, q: int, days: float, traces: Traces | None = None) -> Floats:
+@dataclass(frozen=True)
+class Flow:
+    workers: int = 4
+    per_minute: float = 0.0
+    barrier: int = 0
+    sleep: float = 0.0
+    pause: float = 0.0
+    batch: bool = False
+
+
+def context_tokens(kind, rng, prompt_tokens, depth):
+    return prompt_tokens + (depth // 2) * rng.lognormal(np.log(260), 0.5, len(depth))
+
+
+def output_tokens(kind, rng, q):
+    return 230 * rng.lognormal(0, 0.8, q)
+
+
+def conversations(kind, rng, times):
+    idle = np.diff(times, prepend=-np.inf) > 1800
+    return idle | (rng.random(len(times)) < 1 / rng.uniform(2, 14))
+
+
+def arrivals(kind: str, rng: np.random.Generator, q: int, start, span, flow=None, traces=None) -> Floats:
     """`q` arrival times of a clock class, an account's whole life within `days`."""
     if kind == "people":
-        return people(rng, np.ones(q, bool), np.full(q, np.nan), days, traces)
-    start, span = _life(rng, q, days)
+        return people(rng, np.ones(q, bool), np.full(q, np.nan), start, span)
     pace = _pace(rng, start, span)
     times = {"service": _service, "burst": _burst, "nightly": _nightly, "coding": _coding, "paced": _paced}[kind](
         rng, q, pace, traces
     )
-    return _fit(times, days)
+    return times
 
 
 def people(
     rng: np.random.Generator,
     fresh: NDArray[np.bool_],
     gaps: Floats,
-    days: float,
+    start, span,
     traces: Traces | None = None,
 ) -> Floats:
     """Sittings of a person: `fresh` marks where a conversation starts, `gaps` what is known of real gaps (else NaN)."""
     q = len(fresh)
-    start, span = _life(rng, q, days)
     pace = _pace(rng, start, span, awake=True)
     typical = float(rng.lognormal(np.log(70), 0.6))
     drawn = _blocks(rng, traces.people, q) if traces else rng.lognormal(np.log(typical), 0.9, q)
@@ -109,7 +130,7 @@ def people(
         if left <= 0 and fresh[i]:
             sitting[i], left = True, max(1, int(rng.lognormal(np.log(8), 0.7)))
         left -= 1
-    return _fit(_place(rng, steps, sitting, pace), days)
+    return _place(rng, steps, sitting, pace)
 
 
 def _life(rng: np.random.Generator, q: int, days: float) -> tuple[float, float]:
