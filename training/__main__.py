@@ -91,7 +91,8 @@ def world(
     days: Annotated[int | None, typer.Option(help="Length of the traffic.")] = None,
     part: Annotated[str | None, typer.Option(help="Source families of text: all, train, validation or test.")] = None,
     benign: Annotated[float | None, typer.Option(min=0, help="Honest accounts for each account of a campaign.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; the files do not depend on it.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the files do not depend on it.")] = os.cpu_count()
+    or 1,
 ) -> None:
     """Make labelled traffic: people, honest automation, shared keys and campaigns.
 

@@ -233,10 +233,16 @@ def _pieces(accounts: list[Account]) -> pa.Array:
 
 def _client(accounts: list[Account], rows: dict[str, NDArray[Any]], sizes: list[int]) -> pa.Array:
     """Network and client of each request; each account leaves out what its logs do not have."""
-    networks = [(net if "ip_prefix" not in a.profile.nulls else None, asn if "asn" not in a.profile.nulls else None)
-                for a in accounts for net, asn in a.profile.identity.networks]  # fmt: skip
-    agents = [(agent if "user_agent" not in a.profile.nulls else None, ja4(agent) if "ja4" not in a.profile.nulls else None)
-              for a in accounts for agent in a.profile.identity.user_agents]  # fmt: skip
+    networks = [
+        (None if "ip_prefix" in a.profile.nulls else net, None if "asn" in a.profile.nulls else asn)
+        for a in accounts
+        for net, asn in a.profile.identity.networks
+    ]
+    agents = [
+        (None if "user_agent" in a.profile.nulls else agent, None if "ja4" in a.profile.nulls else ja4(agent))
+        for a in accounts
+        for agent in a.profile.identity.user_agents
+    ]
     net = rows["network"] + np.repeat(_starts([len(a.profile.identity.networks) for a in accounts]), sizes)
     agent = rows["agent"] + np.repeat(_starts([len(a.profile.identity.user_agents) for a in accounts]), sizes)
     kinds = (("ip_prefix", pa.string()), ("asn", pa.int64())), (("user_agent", pa.string()), ("ja4", pa.string()))

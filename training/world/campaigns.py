@@ -159,7 +159,7 @@ class _Stages:
 
 def _given(piece: int | None, lang: str) -> dict[str, list[int]] | None:
     names = ("seed", "problem", "question", f"{lang}_question", f"{lang}_problem")
-    return None if piece is None else dict.fromkeys(names, [piece])
+    return None if piece is None else {name: [piece] for name in names}
 
 
 def _client(g: Grammar, rnd: Random, templates: list[Template], most: int) -> Batch | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from random import Random
+from typing import Any
 
 from training.world.clocks import Flow
 
@@ -38,13 +39,13 @@ def clients() -> dict[str, Client]:
     return {name: _client(name, dict(row)) for name, row in table.items()}
 
 
-def _client(name: str, row: dict[str, object]) -> Client:
+def _client(name: str, row: dict[str, Any]) -> Client:
     flow = {f: row.pop(f) for f in ("workers", "per_minute", "barrier", "sleep", "pause", "batch") if f in row}
-    stages = [str(stage).partition(" x") for stage in row.pop("recipe")]  # type: ignore[attr-defined]
-    defaults = {"system": "", "n": 1, "models": 1, "reasoning": False, "tools": False}
-    lists = {key: tuple(row.pop(key)) for key in ("temperature", "max_tokens")}  # type: ignore[call-overload]
+    stages = [str(stage).partition(" x") for stage in row.pop("recipe")]
     recipe = tuple((stage, int(times or 1)) for stage, _, times in stages)
-    return Client(name=name, recipe=recipe, flow=Flow(**flow), **lists, **(defaults | row))  # type: ignore[arg-type]
+    defaults: dict[str, Any] = {"system": "", "n": 1, "models": 1, "reasoning": False, "tools": False}
+    lists = {key: tuple(row.pop(key)) for key in ("temperature", "max_tokens")}
+    return Client(name=name, recipe=recipe, flow=Flow(**flow), **(defaults | lists | row))
 
 
 def draw_client(rnd: Random, allowed: tuple[str, ...] = ()) -> Client:

@@ -114,7 +114,8 @@ def people(
     rng: np.random.Generator,
     fresh: NDArray[np.bool_],
     gaps: Floats,
-    start, span,
+    start,
+    span,
     traces: Traces | None = None,
 ) -> Floats:
     """Sittings of a person: `fresh` marks where a conversation starts, `gaps` what is known of real gaps (else NaN)."""

@@ -79,8 +79,14 @@ PARTS = ("train", "train", "validation", "test")
 
 
 def part_of(name: str) -> str:
-    """Which world may use a source (all of its family) or a built-in family: by its name alone."""
+    """Which world may use a source (all of its family): by its name alone."""
     return PARTS[zlib.crc32(f"1/{FAMILY.get(name, name)}".encode()) % len(PARTS)]
+
+
+def built_in_part(names: Sequence[str], part: str) -> list[str]:
+    """The built-in families or workloads of a part: a share of them, in an order that depends on the names alone."""
+    order = sorted(names, key=lambda name: zlib.crc32(name.encode()))
+    return [name for i, name in enumerate(order) if PARTS[i % len(PARTS)] == part]
 
 
 class Corpora:
@@ -121,7 +127,9 @@ class Corpora:
 
     def _extracts(self) -> list[str]:
         """A few hundred real texts to fill the slots of harness and judge templates with."""
-        known = [n for n in ("open_questions", "assistant_volunteers", "irc", *self.names("human")) if n in self.sources]
+        known = [
+            n for n in ("open_questions", "assistant_volunteers", "irc", *self.names("human")) if n in self.sources
+        ]
         if not known:
             g = load_grammar()
             return [g.pool.text(g.fill("{passage}", Random(i))) for i in range(200)]
@@ -161,8 +169,10 @@ class Corpora:
         """What honest accounts may send of a source."""
         if name not in self._honest:
             human = self.sources[name].role == "human"
-            mine = (lambda u: side(u) != "cover") if human else (lambda u: name not in SHARED or side(u) == "own")
-            self._honest[name] = [u for u in self.units(name) if mine(u)]
+            kept = [
+                u for u in self.units(name) if (side(u) != "cover" if human else name not in SHARED or side(u) == "own")
+            ]
+            self._honest[name] = kept
         return self._honest[name]
 
     def by_language(self, name: str, cover: bool = False) -> dict[str, list[Unit]]:

@@ -11,14 +11,14 @@ anew for every prompt. Left out on purpose: who sends a batch, when and how ofte
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
-from training.world.pool import NUMBERS, Pool, Prompt
+from training.world.pool import NUMBERS, VOWELS, Pool, Prompt
 
 T = TypeVar("T")
 CAPABILITIES = (
@@ -93,17 +93,19 @@ class Grammar:
 
     def _spelled(self, text: str, rnd: Random) -> str:
         """`text` with its slots filled as a string."""
-        out: list[str] = []
+        out: list[str] = [""]
         for i, part in enumerate(SLOT.split(text)):
-            if i % 2 and part[0] == "#":
-                low, high = part[1:].split("-")
-                part = str(rnd.randint(int(low), int(high)))
-            elif i % 2:
-                part = self._spelled(rnd.choice(self.values[part.removeprefix("@")]), rnd)
-            if out and out[-1][-3:] in ARTICLES and part[:1] in "aeioAEIO":
+            value = self._value(part.removeprefix("@"), rnd) if i % 2 else part
+            if i % 2 and english(part.removeprefix("@")) and out[-1][-3:] in ARTICLES and value[:1] in VOWELS:
                 out[-1] = out[-1][:-1] + "n "
-            out += [part] if part else []
+            out += [value] if value else []
         return "".join(out)
+
+    def _value(self, name: str, rnd: Random) -> str:
+        if name[0] == "#":
+            low, high = name[1:].split("-")
+            return str(rnd.randint(int(low), int(high)))
+        return self._spelled(rnd.choice(self.values[name]), rnd)
 
     def fill(
         self,
@@ -128,7 +130,7 @@ class Grammar:
                 piece = choice[int(random() * len(choice))]
                 if kind == "@" and pinned is not None:
                     pinned[what] = piece
-            if out and out[-1] in self.articles and self.pool.begins_with_vowel(piece):
+            if out and out[-1] in self.articles and english(what) and self.pool.begins_with_vowel(piece):
                 out[-1] = self.articles[out[-1]]
             out.append(piece)
         return out
@@ -146,6 +148,11 @@ class Batch:
         """One prompt and its capability."""
         template = pick(rnd, self.templates)
         return self.grammar.fill(template.text, rnd, self.pinned, given), template.capability
+
+
+def english(slot: str) -> bool:
+    """Whether a slot's values are English: those of other languages begin with the language."""
+    return slot[2:3] != "_" or slot[:2] not in LANGUAGES
 
 
 def pick(rnd: Random, values: Sequence[T]) -> T:
@@ -215,15 +222,21 @@ def batch(g: Grammar, templates: list[Template], rnd: Random, *, lang: str | Non
     return Batch(g, rnd.sample(pool, min(len(pool), rnd.randint(1, most))))
 
 
-def conversation(g: Grammar, rnd: Random, workload: str, lang: str, turns: int, sloppy: float) -> tuple[list[Prompt], str]:
-    """A person's conversation: an opening in their own words, then follow-ups; `sloppy` is a typo rate."""
+def conversation(
+    g: Grammar, rnd: Random, workload: str, lang: str, turns: int, sloppy: float,
+    given: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[list[Prompt], str]:  # fmt: skip
+    """A person's conversation: an opening in their own words, then follow-ups.
+
+    `sloppy` is a typo rate, `given` has the pieces of slots that are the person's own.
+    """
     opening = pick(rnd, g.openings(workload, lang))
     text = opening.text
     if opening.lang == "en" and rnd.random() < 0.35:
         text = "{lead}" + text if rnd.random() < 0.5 else text + "{tail}"
     more = g.follow.get((workload, opening.lang)) or g.follow[("human_chat", opening.lang)]
     asked = [text, *(pick(rnd, more) for _ in range(turns - 1))]
-    return [g.fill(typed(rnd, text, sloppy), rnd) for text in asked], opening.capability
+    return [g.fill(typed(rnd, text, sloppy), rnd, None, given) for text in asked], opening.capability
 
 
 STYLES = 6
@@ -261,7 +274,7 @@ def _slip(rnd: Random, word: str) -> str:
 def compile_speech(g: Grammar) -> None:
     """Every way a person may type every template, so that the pool is complete before it is sealed."""
     openings = [t for name, group in g.honest.items() if name.startswith("human_") for t in group]
-    texts = [t for t in (o.text for o in openings)] + [t for group in g.follow.values() for t in group]
+    texts = [o.text for o in openings] + [t for group in g.follow.values() for t in group]
     texts += [f for o in openings if o.lang == "en" for f in ("{lead}" + o.text, o.text + "{tail}")]
     for text in texts:
         g.compile(text)
@@ -276,13 +289,10 @@ def labelled_prompts(
     """`n` prompts (prompt, capability, harvest 0/1), half of each side, spread over families not in `exclude`."""
     rnd, g = Random(seed), g or load_grammar()
     out = []
-    names: dict[int, Callable[[], str]] = {}
-    for harvest, side in enumerate((g.honest, g.harvest)):
-        known = [name for name in side if name not in exclude]
-        names[harvest] = lambda known=known: pick(rnd, known)  # type: ignore[misc]
+    sides = [[name for name in side if name not in exclude] for side in (g.honest, g.harvest)]
     for i in range(n):
         harvest = i % 2
-        family = names[harvest]()
+        family = pick(rnd, sides[harvest])
         if family.startswith("human_"):
             lang = "en" if rnd.random() < 0.6 else pick(rnd, LANGUAGES)
             prompts, capability = conversation(g, rnd, family, lang, rnd.randint(1, 3), 0.5)

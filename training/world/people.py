@@ -11,14 +11,15 @@ from random import Random
 from typing import NamedTuple
 
 from training.world.corpora import Corpora, Unit, capability
-from training.world.grammar import LANGUAGES, Grammar, conversation
+from training.world.grammar import LANGUAGES, Grammar, batch, conversation
 from training.world.pool import Pool, Prompt
 
 NAN = float("nan")
-HUMAN = {
+TALK = {
     "human_chat": 3.0, "human_code": 2.0, "human_study": 1.5, "human_write": 1.5, "human_plan": 1.0,
     "human_translate": 1.0, "human_help": 0.8, "human_roleplay": 0.7,
 }  # fmt: skip
+HUMAN = TALK | {"human_agent": 1.0}  # developers with a coding agent: their tools answer, too
 HUMAN_SOURCES = {
     "realhumaneval": "human_code", "arena_v01": "human_chat", "persona_prompts": "human_roleplay",
     "mt_bench": "human_chat", "assistant_volunteers": "human_chat", "irc": "human_help", "dolly": "human_chat",
@@ -71,19 +72,48 @@ def human_text(texts: Texts, rnd: Random, workload: str, q: int, cover: bool = F
     corpora = texts.corpora
     own, spoken = _own_units(rnd, source, corpora, cover, q) if corpora and source else (iter(()), "")
     lang = spoken or ("en" if rnd.random() < 0.5 else rnd.choice(LANGUAGES))
-    second = rnd.choice(LANGUAGES) if rnd.random() < 0.15 else lang
-    sloppy, script = rnd.random(), Script(lang=lang)
+    person = Person(texts.grammar, rnd, name, lang, rnd.choice(LANGUAGES) if rnd.random() < 0.15 else lang)
+    script = Script(lang=lang)
     while len(script) < q:
         unit = next(own, None) if rnd.random() < 0.85 else None
         if unit:
-            turns = unit.pieces[:60]
-            script.add([[piece] for piece in turns], capability(unit), unit.gaps[:60] if unit.gaps else None)
-            continue
-        main = name if name in texts.grammar.honest and rnd.random() < 0.75 else weighted(rnd, HUMAN)
-        turns = min(1 + int(rnd.expovariate(1 / 3.0)), 30)
-        tongue = lang if rnd.random() < 0.7 else second
-        script.add(*conversation(texts.grammar, rnd, main, tongue, turns, sloppy))
+            asked = unit.pieces[:60]
+            script.add([[piece] for piece in asked], capability(unit), unit.gaps[:60] if unit.gaps else None)
+        else:
+            script.add(*person.conversation())
     return script.cut(q)
+
+
+class Person:
+    """Somebody with an occupation, one or two languages, topics of their own and a way of typing."""
+
+    def __init__(self, g: Grammar, rnd: Random, name: str, lang: str, second: str) -> None:
+        self.g, self.rnd, self.name, self.lang, self.second = g, rnd, name, lang, second
+        self.sloppy = rnd.random()
+        slots = [slot for slot in (topics_of(lang), topics_of(second)) if slot in g.slots]
+        self.topics = {slot: rnd.sample(g.slots[slot], min(12, len(g.slots[slot]))) for slot in slots}
+
+    def conversation(self) -> tuple[list[Prompt], str]:
+        """A few turns on one thing, mostly of the occupation, and the capability they ask for."""
+        rnd, g = self.rnd, self.g
+        lang = self.lang if rnd.random() < 0.7 else self.second
+        usual = rnd.random() < 0.75
+        if usual and self.name == "human_agent":
+            return self._with_an_agent(lang), "planning_agentic"
+        name = self.name if usual and self.name in g.honest else weighted(rnd, TALK)
+        turns = min(1 + int(rnd.expovariate(1 / 3.0)), 30)
+        return conversation(g, rnd, name, lang, turns, self.sloppy, self.topics)
+
+    def _with_an_agent(self, lang: str) -> list[Prompt]:
+        """A developer asks; a coding agent goes back and forth with its tools until it is done."""
+        asked, _ = conversation(self.g, self.rnd, "human_code", lang, 1, self.sloppy)
+        agent = batch(self.g, self.g.honest["agent_ci"], self.rnd, lang=lang, most=3)
+        return asked + [agent.prompt(self.rnd)[0] for _ in range(min(40, 2 + int(self.rnd.expovariate(1 / 10))))]
+
+
+def topics_of(lang: str) -> str:
+    """The slot that holds a language's topics."""
+    return "topic" if lang == "en" else f"{lang}_topic"
 
 
 def _own_units(rnd: Random, source: str, corpora: Corpora, cover: bool, q: int) -> tuple[Iterator[Unit], str]:
@@ -98,7 +128,7 @@ def _own_units(rnd: Random, source: str, corpora: Corpora, cover: bool, q: int) 
 def human_workload(rnd: Random, corpora: Corpora | None) -> str:
     """A person's occupation: with corpora mostly one of the real sources."""
     sources = [s for s in corpora.names("human") if s in HUMAN_SOURCES] if corpora else []
-    if sources and rnd.random() < 0.8:
+    if sources and rnd.random() < 0.75:
         source = rnd.choice(sources)
         return f"{HUMAN_SOURCES[source]}:{source}"
     return weighted(rnd, HUMAN)

@@ -7,8 +7,8 @@ builds it from its line of the plan and the seed alone).
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 from training.world.campaigns import families
 from training.world.clients import draw_client
 from training.world.clocks import API_CLASSES, CLASSES
-from training.world.corpora import part_of
+from training.world.corpora import built_in_part
 from training.world.people import Texts, human_workload
 from training.world.programs import MIXED, automation_names, automation_workload
 from training.world.settings import WorldSettings
 
 NIGHTLY_WORK = ("nightly_eval", "cot_eval", "model_comparison")
+SYNCHRONISED = 0.7  # campaigns whose accounts start together
 TOGETHER = 0.4  # honest groups whose accounts start together
 ROTATED = 0.1  # honest groups whose accounts replace each other
 SHORTEST = 0.15  # days that an account lives at least
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """One account: works on shard `number` of `of` of its group; `share` is 0 for honest accounts.
 
     `start` and `span` are days; `before` is how many harvesting requests earlier accounts of its shard have sent;
@@ -72,7 +74,7 @@ def make_plan(texts: Texts, settings: WorldSettings) -> list[Plan]:
             indices, q = members[at : at + size], volumes[at : at + size]
             plans += _group(own, kind, family, group, indices, [int(v) for v in q], texts, settings)
             at, group = at + size, group + 1
-    return sorted(plans)
+    return sorted(plans, key=lambda p: p.index)
 
 
 def volume(rng: np.random.Generator, n: int, settings: WorldSettings, kind: str) -> NDArray[np.int64]:
@@ -122,7 +124,7 @@ def _choices(kind: str, texts: Texts, settings: WorldSettings) -> list[str]:
     wanted = settings.campaigns.families if kind == "attack" else ()
     kept = [n for n in names if n not in settings.exclude and (not wanted or n in wanted)]
     if settings.part != "all" and (texts.corpora is None or kind == "automation"):
-        kept = [n for n in kept if part_of(f"built-in/{n}") == settings.part]
+        kept = [n for n in kept if n in built_in_part(names, settings.part)]
     return kept or names
 
 
@@ -176,7 +178,7 @@ def _lives(
     evasions: Mapping[str, float], s: WorldSettings,
 ) -> list[tuple[float, float, str]]:  # fmt: skip
     """Start, span (days) and phase of each account of a group."""
-    shared = s.campaigns.share_start if kind == "attack" else rnd.random() < TOGETHER
+    shared = rnd.random() < (SYNCHRONISED * s.campaigns.share_start if kind == "attack" else TOGETHER)
     begin, lead, ramp = rnd.uniform(0, 0.5 * s.days), rnd.uniform(0.3, 2.0), rnd.expovariate(1.0)
     if family.startswith("model_comparison") and s.events.releases and rnd.random() < 0.5:
         shared, begin = True, s.events.releases[0] * s.days
@@ -205,7 +207,7 @@ def _clock(rnd: Random, kind: str, family: str, evasions: Mapping[str, float], s
     Campaigns that evade with a person's clock take their part of the people's class, the rest keep what is left.
     """
     if kind == "human":
-        return "people"
+        return "coding" if family.startswith("human_agent") else "people"
     if kind == "attack" and rnd.random() < evasions.get("human_clock", 0.0):
         return "people"
     law = dict(CLASSES)

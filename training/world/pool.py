@@ -23,22 +23,28 @@ class Pool:
     def __init__(self) -> None:
         self.strings: list[str] = [str(i) for i in range(NUMBERS)]
         self._known: dict[str, int] = {}
-        self._arrow: pa.Array | None = None
+        self._arrow: pa.Array = None
         self.tokens: NDArray[np.float32] = np.zeros(0, np.float32)
 
     def add(self, text: str) -> int:
         """The number of `text`; the same text gets the same number."""
         at = self._known.get(text)
         if at is None:
+            self._open()
             at = self._known[text] = len(self.strings)
             self.strings.append(text)
         return at
 
     def extend(self, texts: Iterable[str]) -> range:
         """Consecutive numbers for `texts`, in order, repeated ones too."""
+        self._open()
         first = len(self.strings)
         self.strings.extend(texts)
         return range(first, len(self.strings))
+
+    def _open(self) -> None:
+        if self._arrow is not None:
+            raise ValueError("expected no new piece of text: the pool is sealed")
 
     def begins_with_vowel(self, piece: int) -> bool:
         return self.strings[piece][:1] in VOWELS

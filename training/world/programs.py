@@ -87,7 +87,11 @@ def _items(texts: Texts, rnd: Random, name: str, source: str, script: Script, q:
 def _listed(texts: Texts, rnd: Random, units: list[Unit], source: str, corpora: Corpora, q: int) -> Prompts:
     """A list as it is, from anywhere in it or one task of it; harness templates get their slots filled."""
     first = rnd.randrange(len(units))
-    order = [*units[first : first + q], *units[: max(0, first + q - len(units))]] if rnd.random() < 0.6 else shuffled(rnd, units, q)
+    order = (
+        [*units[first : first + q], *units[: max(0, first + q - len(units))]]
+        if rnd.random() < 0.6
+        else shuffled(rnd, units, q)
+    )
     harness = source == "eval_templates"
     some = rnd.sample(order, min(len(order), rnd.randint(1, 6))) if harness else order
     ahead = [p for p in [texts.pool.add(rnd.choice(["", "", "Q: ", "Question:\n"]))] if source in QUESTIONS]

@@ -1,6 +1,6 @@
 """The settings of a world: frozen sections with defaults, presets, and overrides from one TOML file.
 
-    settings = load(preset="train", path=Path("world.toml"), overrides={"accounts": 2000})
+settings = load(preset="train", path=Path("world.toml"), overrides={"accounts": 2000})
 """
 
 from collections.abc import Mapping

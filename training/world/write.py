@@ -137,7 +137,9 @@ def _write_stretch(number: int) -> tuple[int, int, bytes]:
     digest, most, files = hashlib.sha256(), JOB.world.settings.rows_a_file, 0
     for files, first in enumerate(range(0, len(table), most), 1):
         part = with_prompts(JOB.world, table.slice(first, most).combine_chunks())
-        pq.write_table(part, JOB.out / f"part-{number:05d}-{files:03d}.parquet", compression="zstd", compression_level=1)
+        pq.write_table(
+            part, JOB.out / f"part-{number:05d}-{files:03d}.parquet", compression="zstd", compression_level=1
+        )
         for column in ("exchange_id", "prompt"):
             for buffer in part.column(column).combine_chunks().buffers()[1:]:
                 digest.update(buffer or b"")
