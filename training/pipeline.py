@@ -126,12 +126,16 @@ def _head_numbers(accounts: pd.DataFrame, config: RunConfig) -> pd.Series[int]:
 def _heads(
     sample: Sample, accounts: pd.DataFrame, corpora: Path | None, config: RunConfig, progress: Progress
 ) -> list[Head]:
-    """The cross-fitted prompt heads and, last, the one that goes into the bundle: training accounts only."""
+    """The cross-fitted prompt heads and, last, the one that goes into the bundle.
+
+    They learn from training accounts and, like their windows, from before the cut alone.
+    """
     held_out = set(accounts.loc[~accounts["seen_family"], "family"])
     held_out |= {family.rsplit(":", 1)[-1] for family in held_out}
     train = accounts[accounts["split"] == "train"].set_index("account_id")
     owner = np.array(sample.accounts.items, dtype=object)[sample.account]
-    rows = np.flatnonzero(np.isin(owner, train.index.to_numpy()))
+    early = sample.before(accounts.attrs["cut_us"])
+    rows = early[np.isin(owner[early], train.index.to_numpy())]
     facts = train.loc[owner[rows]].reset_index()
     labelled = known_capabilities(corpora, held_out, config.seed)
     prompts = [sample.prompt[i] for i in rows]

@@ -6,14 +6,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from builders import exchanges
 from mlflow.tracking import MlflowClient
 from toy_run import Run
 from typer.testing import CliRunner
 
 from fingerprint import FEATURES, Scorer
 from fingerprint.commands import app
+from fingerprint.exchange import parse
 from fingerprint.features import FEATURE_SET
+from training import pipeline
 from training.bench import booster_beside
+from training.config import RunConfig
+from training.dataset import sample_prompts
+from training.split import FOREVER_US
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydantic's and sqlalchemy's, raised inside MLflow
 
@@ -140,3 +146,22 @@ def test_the_card_tells_how_to_retrain(trained: Run) -> None:
     assert "python -m training run" in card
     assert str(trained.root) not in card
     assert isinstance(trained.bundle, Path)
+
+
+@pytest.mark.parametrize("part", [0.4, 0.7, None])
+def test_no_prompt_from_after_the_cut_reaches_the_head(
+    part: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training accounts go on after the cut, which is test's; when nothing is held out all prompts count."""
+    records = [r | {"prompt": f"{r['exchange_id']} {r['prompt']}"} for r in exchanges(400, 5, accounts=4)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    sent = {r["prompt"].encode(): parse(r).time_us for r in records}
+    columns = {"account_id": [f"a{i}" for i in range(4)], "family": "chat", "seen_family": True}
+    accounts = pd.DataFrame({**columns, "split": ["train", "train", "calib", "test"]})
+    accounts.attrs["cut_us"] = FOREVER_US if part is None else sorted(sent.values())[int(400 * part)]
+    given: list[bytes] = []
+    monkeypatch.setattr(pipeline, "known_capabilities", lambda *rest: ([], []))
+    monkeypatch.setattr(pipeline, "train_heads", lambda prompts, *rest: given.extend(prompts) or [])
+    pipeline._heads(sample_prompts([tmp_path / "t.jsonl"]), accounts, None, RunConfig(), lambda *step: None)
+    assert len(given) == 48, "the usual number of both training accounts"
+    assert all(sent[prompt] < accounts.attrs["cut_us"] for prompt in given)
