@@ -200,6 +200,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
 
+    @property
+    def metrics_of(self) -> str:
+        """Which model the metrics of a bundle were measured on: its own, or the one before the refit."""
+        return "forerunner" if self.refit else "this model"
+
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested plain values (tuples as lists), for logging and for TOML."""
         return {key: _plain(value) for key, value in asdict(self).items()}

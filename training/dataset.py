@@ -98,10 +98,11 @@ class _Held(NamedTuple):
         """With the batch's prompts, as far as they are kept."""
         new = _Held(batch.account, batch.identity, batch.time_us, []).kept()
         texts = [batch.data[batch.offsets[i] : batch.offsets[i + 1]].tobytes() for i in new]
-        columns = zip(self[:3], (batch.account, batch.identity, batch.time_us), strict=True)
-        more = _Held(*(np.r_[old, column[new]] for old, column in columns), self.prompt + texts)
+        account = np.r_[self.account, batch.account[new]]
+        identity = np.r_[self.identity, batch.identity[new]]
+        more = _Held(account, identity, np.r_[self.time_us, batch.time_us[new]], self.prompt + texts)
         kept = more.kept()
-        return _Held(*(column[kept] for column in more[:3]), [more.prompt[i] for i in kept])
+        return _Held(account[kept], identity[kept], more.time_us[kept], [more.prompt[i] for i in kept])
 
 
 def sample_prompts(traffic: Sequence[Path], progress: Progress | None = None) -> Sample:

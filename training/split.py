@@ -49,7 +49,7 @@ def read_labels(path: Path, groups: Path | None = None) -> pd.DataFrame:
             labels[name] = ""
     share = labels["share"].replace("", "nan")
     labels["share"] = _numbers(path, share, "shares from 0 to 1, or none", None)
-    labels["kind"] = _filled(labels["kind"], pd.Series(np.where(labels["label"] == 1, "attack", "human")))
+    labels["kind"] = _filled(labels["kind"], labels["label"].map({0: "human", 1: "attack"}))
     labels["family"] = _filled(labels["family"], labels["kind"])
     labels["group"] = _filled(labels["campaign_id"], labels["account_id"])
     if groups is not None:
