@@ -62,7 +62,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Tune:
-    """The Optuna study: trials, seconds at most, folds that leave families out, and the study's own storage.
+    """The Optuna study: trials, seconds at most, the folds (see `split`), and the study's own storage.
 
     `storage` is empty for memory or an sqlite URL; it is never the file MLflow uses.
     """

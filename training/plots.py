@@ -168,7 +168,7 @@ def importances(table: pd.DataFrame, top: int = 30) -> Figure:
 
 def history(trials: pd.DataFrame) -> Figure:
     """Value of each Optuna trial and the best so far."""
-    figure, axes = _axes("Optuna trials", "trial", "objective (partial AUC on left-out families)")
+    figure, axes = _axes("Optuna trials", "trial", "objective (partial AUC on left-out folds)")
     axes.scatter(trials["number"], trials["value"], color=BENIGN, alpha=0.8, label="trial")
     axes.step(trials["number"], trials["value"].cummax(), where="post", color=ATTACK, lw=2, label="best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
