@@ -11,6 +11,7 @@ import typer
 
 from fingerprint import FEATURES
 from fingerprint.commands import app
+from fingerprint.kernels.layout import HEADER_BYTES, N_MAXIMA, N_MINIMA, N_SUMS, WORDS
 from training.__main__ import app as training
 from training.features_doc import render
 
@@ -54,6 +55,13 @@ def test_the_list_of_features_is_that_of_the_code() -> None:
 def test_every_feature_is_listed_once() -> None:
     listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "features.md").read_text("utf-8"), re.M)
     assert listed == [feature.name for feature in FEATURES]
+
+
+def test_the_decision_on_the_window_states_its_size() -> None:
+    text = (ROOT / "docs" / "decisions" / "0001-one-integer-vector.md").read_text("utf-8")
+    sizes = f"`int64[{WORDS}]`: {N_SUMS} sums, {N_MINIMA} minima, {N_MAXIMA} maxima, {8 * WORDS:,} bytes"
+    assert f"{sizes} and a header of {HEADER_BYTES}" in " ".join(text.split())
+    assert f"dense row of {WORDS} words" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("command", commands(app))

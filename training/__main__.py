@@ -114,7 +114,9 @@ def world(
 @app.command()
 def run(
     traffic: Annotated[list[Path], typer.Option(exists=True, help="File or folder of exchange records; repeatable.")],
-    labels: Annotated[Path, typer.Option(exists=True, help="CSV: account_id,label[,kind,family,campaign_id,share].")],
+    labels: Annotated[
+        Path, typer.Option(exists=True, help="CSV: account_id,label[,kind,family,campaign_id,share,lang,evasions,…].")
+    ],
     bundle: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
     groups: Annotated[
         Path | None, typer.Option(exists=True, help="CSV: account_id,group; groups stay on one side of the split.")
@@ -122,6 +124,9 @@ def run(
     config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings.")] = None,
     corpora: Corpora = None,
     trials: Annotated[int | None, typer.Option(min=0, help="Optuna trials (overrides the settings).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="What is held out follows from it (overrides the settings).")
+    ] = None,
 ) -> None:
     """Train, calibrate, evaluate, track, export, and write a bundle.
 
@@ -133,7 +138,7 @@ def run(
     from training.world import origin as describe
 
     origin = [row for path in traffic for row in describe(path.parent)]
-    given = {"tune.trials": trials, "evaluation.positives": None if origin else LABELLED}
+    given = {"tune.trials": trials, "seed": seed, "evaluation.positives": None if origin else LABELLED}
     settings = load(config, {key: value for key, value in given.items() if value is not None})
     with Stages() as stages:
         result = run_pipeline(

@@ -16,9 +16,10 @@ import pandas as pd
 import fingerprint
 from fingerprint.features import FEATURE_SET
 from training.config import SIMULATED, RunConfig
-from training.evaluate import Evaluation
+from training.dataset import LEAST
+from training.evaluate import Evaluation, splits
 from training.export import ParityReport
-from training.fit import Model
+from training.fit import Levels, Model
 
 USE = """Scores one window of an account's exchanges with a model API: the probability that it is part of a distillation
 campaign. It is meant to put accounts before an analyst, and never to close an account by itself. It reads no country,
@@ -26,7 +27,7 @@ language, name or network identity, and keeps no prompt text."""
 
 REFIT = """The model in this bundle was trained once more with the same parameters on all accounts, families and times,
 calibration accounts apart. The figures below are those of its forerunner, trained without the test split, at that one's
-own thresholds: no figure was measured on what a model was trained on."""
+own thresholds, which are not those of this bundle: no figure was measured on what a model was trained on."""
 
 RETRAIN = "python -m training run --traffic TRAFFIC --labels LABELS --bundle DIR"
 
@@ -37,7 +38,18 @@ ON_SIMULATED = f"""- **Every detection figure is measured on {SIMULATED}**: real
 LIMITS = """- False-positive rates hold for workloads like those in the table. A legitimate workload that is not in it
   may be flagged more often; measure on your own traffic, and set your own thresholds, before acting on scores.
 - Scores are calibrated for the share of attack in the training data, not for yours.
-- Windows of few exchanges, and campaigns diluted among honest traffic, are found less often: see the tables."""
+- Windows of few exchanges, and campaigns diluted among honest traffic, are found less often: see the tables.
+- Training starts at windows of {least} exchanges; shorter ones get a score all the same, which nothing here measures.
+- Choices of method (how the head is cross-fitted, which sources are never held out) were made with the test split of
+  seed {developed} in sight. The split follows from names and the seed alone; this run's seed is {seed}."""
+
+SLICED = {
+    "by_family": "family",
+    "by_window_size": "window size",
+    "by_share": "attacker's share",
+    "by_lang": "language",
+    "by_evasion": "evasion",
+}
 
 
 def card(
@@ -55,6 +67,7 @@ def card(
     meta: all rows with split, label, account_id; training_data: one mapping a source, shown as a table (name, counts,
     licence, digest, as given); retrain: the command that made this model.
     """
+    whose = "the forerunner" if config.refit else config.metrics_of
     parts = [
         "# Model card: fingerprint, distillation campaigns in API traffic",
         USE,
@@ -65,19 +78,23 @@ def card(
         f"Intervals: {config.evaluation.confidence:.0%}, resampling whole accounts and campaigns.",
         markdown(_headline(evaluation.metrics, config.evaluation.fprs)),
         *_slices(evaluation, config.evaluation.fprs[0]),
-        "## Thresholds",
-        _thresholds(model, config),
-        markdown(_realised(evaluation.metrics, model)),
-        "### Benign accounts that reach them, by workload (95 % exact intervals)",
-        markdown(_workloads(evaluation.tables["benign_workloads"])),
+        f"### Thresholds as measured: those of {whose}",
+        _thresholds(evaluation.thresholds, config),
+        markdown(_realised(evaluation.metrics, evaluation.thresholds)),
+        *_false_alarms(evaluation.tables),
+        f"### Accounts and windows of {whose}",
+        markdown(evaluation.tables["splits"]),
+        "## Thresholds of the model in this bundle",
+        _thresholds(model.thresholds, config),
         "## Trained on",
         markdown(pd.DataFrame([dict(row) for row in training_data])),
-        markdown(_counts(meta)),
+        markdown(splits(meta)),
         "## Limits",
-        (ON_SIMULATED if evaluation.positives == SIMULATED else "") + LIMITS,
+        (ON_SIMULATED if evaluation.positives == SIMULATED else "")
+        + LIMITS.format(least=LEAST, developed=RunConfig().seed, seed=config.seed),
         _suspects(evaluation.tables["single_features"]),
         "## Model and export",
-        _export(model, evaluation.metrics, parity),
+        _export(model, evaluation.metrics, parity, whose),
         "## Retrain",
         f"```sh\n{retrain}\n```",
     ]
@@ -114,9 +131,11 @@ def _headline(metrics: Mapping[str, float], fprs: Sequence[float]) -> pd.DataFra
 
 
 def _slices(evaluation: Evaluation, fpr: float) -> list[str]:
-    """Recall at the first rate by family, window size and attacker share."""
+    """Recall at the first rate by family, window size, attacker share, and what else the labels tell apart."""
     parts = []
-    for name, title in (("by_family", "family"), ("by_window_size", "window size"), ("by_share", "attacker's share")):
+    for name, title in SLICED.items():
+        if name not in evaluation.tables:
+            continue
         table = evaluation.tables[name].rename(columns={f"recall_at_fpr_{fpr:g}": "recall"})
         table = table.rename(columns={f"low_{fpr:g}": "low", f"high_{fpr:g}": "high", "seen_family": "trained on"})
         if "attacker_share" in table:
@@ -126,25 +145,29 @@ def _slices(evaluation: Evaluation, fpr: float) -> list[str]:
     return parts
 
 
-def _workloads(table: pd.DataFrame) -> pd.DataFrame:
+def _false_alarms(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Benign accounts that reach the measured thresholds, by workload and, where the labels have it, by language."""
+    parts = []
+    for name, title, by in (("benign_workloads", "workload", "family"), ("benign_by_lang", "language", "lang")):
+        if name in tables:
+            parts += [
+                f"### Benign accounts that reach them, by {title} (exact intervals)",
+                markdown(_rates(tables[name], by, title)),
+            ]
+    return parts
+
+
+def _rates(table: pd.DataFrame, by: str, title: str) -> pd.DataFrame:
     table = table.sort_values(["review_fpr", "accounts"], ascending=False)
-    out = table[["family", "accounts"]].copy()
+    out = table[[by, "accounts"]].copy()
     for level in ("review", "act"):
         ends = zip(table[f"{level}_fpr"], table[f"{level}_low"], table[f"{level}_high"], strict=True)
         out[level] = [f"{rate:.1%} ({low:.1%} to {high:.1%})" for rate, low, high in ends]
-    return out.rename(columns={"family": "workload"})
+    return out.rename(columns={by: title})
 
 
-def _counts(meta: pd.DataFrame) -> pd.DataFrame:
-    split = pd.Categorical(meta["split"], ["train", "calib", "test"], ordered=True)
-    side = meta["label"].map({0: "benign", 1: "attack"})
-    out = meta.groupby([split, side], observed=True)["account_id"].agg(accounts="nunique", windows="size")
-    out.index.names = ["split", "kind"]
-    return out.reset_index()
-
-
-def _thresholds(model: Model, config: RunConfig) -> str:
-    levels, shares = model.thresholds, config.thresholds
+def _thresholds(levels: Levels, config: RunConfig) -> str:
+    shares = config.thresholds
     text = (
         f"`review` from {levels.review:.4f} and `act` from {levels.act:.4f}: set on the calibration split so that "
         f"{shares.review:.1%} and {shares.act:.1%} of benign accounts have any window that reaches them. "
@@ -156,10 +179,10 @@ def _thresholds(model: Model, config: RunConfig) -> str:
     return text + "."
 
 
-def _realised(metrics: Mapping[str, float], model: Model) -> pd.DataFrame:
+def _realised(metrics: Mapping[str, float], levels: Levels) -> pd.DataFrame:
     """Benign test accounts that reach each threshold: all, of workloads seen in training, of unseen ones."""
     rows = []
-    for level in model.thresholds.as_dict():
+    for level in levels.as_dict():
         for side, name in (("", "all"), ("_seen", "workloads trained on"), ("_unseen", "workloads never trained on")):
             key = f"account_fpr{side}_at_{level}"
             if key in metrics:
@@ -177,13 +200,14 @@ def _suspects(table: pd.DataFrame) -> str:
     return f"- Suspect: these features alone reach an AUC above 0.9 on the simulation, and may leak it: {listed}."
 
 
-def _export(model: Model, metrics: Mapping[str, float], parity: ParityReport) -> str:
+def _export(model: Model, metrics: Mapping[str, float], parity: ParityReport, whose: str) -> str:
     params = model.params
     return "\n".join(
         [
             f"- LightGBM, {model.booster.num_trees()} trees of at most {params.num_leaves} leaves, "
             f"{len(model.feature_names)} features (set `{FEATURE_SET}`, fingerprint {fingerprint.__version__}).",
-            f"- Calibration: {model.calibration.method} on raw margins; expected error {metrics['ece']:.3f}.",
+            f"- Calibration: {model.calibration.method} on raw margins; expected error of {whose}, on test: "
+            f"{metrics['ece']:.3f}.",
             f"- ONNX against LightGBM over {parity.rows} rows, {parity.edge_rows} of them on the edges of splits: "
             f"{parity.decision_differences} different decisions, largest difference of probability "
             f"{parity.probability_error:.1e}.",

@@ -63,7 +63,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Tune:
-    """The Optuna study: trials, seconds at most, folds that leave families out, and the study's own storage.
+    """The Optuna study: trials, seconds at most, the folds (see `split`), and the study's own storage.
 
     `storage` is empty for memory or an sqlite URL; it is never the file MLflow uses.
     """
@@ -200,6 +200,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check(0 <= self.seed < 2**31, "seed", "0 to 2^31 - 1", self.seed)
+
+    @property
+    def metrics_of(self) -> str:
+        """Which model the metrics of a bundle were measured on: its own, or the one before the refit."""
+        return "forerunner" if self.refit else "this model"
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested plain values (tuples as lists), for logging and for TOML."""

@@ -1,9 +1,9 @@
 """From traffic and labels to labelled feature rows: read, sample prompts, contribute, cut windows, compute.
 
-Traffic is read twice: once for times and for the prompts that train the head (at most ``PROMPTS`` an
-account, chosen by the hash of the exchange id), once to make contributions with the heads. Every account of
-training and calibration is read by a head that has never seen its family. Text is kept only in the sample,
-in memory, until the heads are trained.
+Traffic is read twice: once for times and for the prompts that may train the head, once to make contributions
+with the heads. An account of training or calibration is read by a head that was trained without it: without
+its family for about a quarter of the families, without its group for the rest (docs/decisions/0004). Text is
+kept only in the sample, in memory, until the heads are trained.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,14 +37,25 @@ _DAY_US = 86_400_000_000
 
 @dataclass(frozen=True)
 class Sample:
-    """What the first pass over the traffic leaves: prompts of each account and when accounts were active."""
+    """What the first pass over the traffic leaves: prompts of each account and when accounts were active.
+
+    The cut in time is not known yet, so an account keeps its ``PROMPTS`` prompts of the smallest hash of the
+    exchange id and its ``PROMPTS`` earliest: ``before`` has enough to choose from, wherever the cut falls.
+    """
 
     account: NDArray[np.int32]
+    identity: NDArray[np.uint64]
+    time_us: NDArray[np.int64]
     prompt: list[bytes]
     median_us: dict[str, int]
     accounts: Names
     exchanges: int
     rejected: int
+
+    def before(self, cut_us: int) -> NDArray[np.int64]:
+        """Rows to train on: of each account at most ``PROMPTS`` sent before the cut, all where it sent no more."""
+        early = np.flatnonzero(self.time_us < cut_us)
+        return early[_fewest(self.account[early], (self.identity[early],), PROMPTS)]
 
 
 @dataclass(frozen=True)
@@ -59,27 +71,48 @@ def _batches(traffic: Sequence[Path], accounts: Names, sessions: Names, rejects:
         yield from read(path, accounts=accounts, sessions=sessions, rejects=rejects)
 
 
-def _fewest(account: NDArray[np.int32], priority: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
-    """Row numbers of the ``most`` rows of each account with the smallest priority."""
-    by = np.lexsort((priority, account))
+def _fewest(account: NDArray[np.int32], keys: tuple[NDArray[Any], ...], most: int) -> NDArray[np.int64]:
+    """Row numbers of the ``most`` rows of each account that are first by the keys (the last key counts most)."""
+    if not len(account):
+        return np.empty(0, np.int64)
+    by = np.lexsort((*keys, account))
     starts = np.flatnonzero(np.r_[True, np.diff(account[by]) != 0])
     rank = np.arange(len(by)) - np.repeat(starts, np.diff(np.r_[starts, len(by)]))
     return np.sort(by[rank < most])
 
 
+class _Held(NamedTuple):
+    """Prompts kept so far, a row each."""
+
+    account: NDArray[np.int32]
+    identity: NDArray[np.uint64]
+    time_us: NDArray[np.int64]
+    prompt: list[bytes]
+
+    def kept(self) -> NDArray[np.int64]:
+        """Of each account the rows of the smallest hash and the earliest ones."""
+        by_hash = _fewest(self.account, (self.identity,), PROMPTS)
+        return np.union1d(by_hash, _fewest(self.account, (self.identity, self.time_us), PROMPTS))
+
+    def add(self, batch: Batch) -> _Held:
+        """With the batch's prompts, as far as they are kept."""
+        new = _Held(batch.account, batch.identity, batch.time_us, []).kept()
+        texts = [batch.data[batch.offsets[i] : batch.offsets[i + 1]].tobytes() for i in new]
+        account = np.r_[self.account, batch.account[new]]
+        identity = np.r_[self.identity, batch.identity[new]]
+        more = _Held(account, identity, np.r_[self.time_us, batch.time_us[new]], self.prompt + texts)
+        kept = more.kept()
+        return _Held(account[kept], identity[kept], more.time_us[kept], [more.prompt[i] for i in kept])
+
+
 def sample_prompts(traffic: Sequence[Path], progress: Progress | None = None) -> Sample:
-    """First pass: at most ``PROMPTS`` prompts an account, and each account's median time."""
+    """First pass: prompts of every account (see ``Sample``), and each account's median time."""
     accounts, rejects, count = Names(), Rejects(), 0
-    codes, priorities, prompts = np.empty(0, np.int32), np.empty(0, np.uint64), []
+    held = _Held(np.empty(0, np.int32), np.empty(0, np.uint64), np.empty(0, np.int64), [])
     times: list[NDArray[np.int64]] = []
     owners: list[NDArray[np.int32]] = []
     for batch in _batches(traffic, accounts, Names(), rejects):
-        chosen = _fewest(batch.account, batch.identity, PROMPTS)
-        codes = np.r_[codes, batch.account[chosen]]
-        priorities = np.r_[priorities, batch.identity[chosen]]
-        prompts += [batch.data[batch.offsets[i] : batch.offsets[i + 1]].tobytes() for i in chosen]
-        kept = _fewest(codes, priorities, PROMPTS)
-        codes, priorities, prompts = codes[kept], priorities[kept], [prompts[i] for i in kept]
+        held = held.add(batch)
         times.append(batch.time_us)
         owners.append(batch.account)
         count += len(batch.time_us)
@@ -89,7 +122,7 @@ def sample_prompts(traffic: Sequence[Path], progress: Progress | None = None) ->
         raise ValueError("no exchange records in the traffic")
     moments = pd.Series(np.concatenate(times)).groupby(np.concatenate(owners)).median()
     median_us = {accounts.items[int(code)]: int(moment) for code, moment in moments.items()}  # type: ignore[call-overload]
-    return Sample(codes, prompts, median_us, accounts, count, rejects.total)
+    return Sample(*held, median_us, accounts, count, rejects.total)
 
 
 def contributions(

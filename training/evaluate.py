@@ -20,7 +20,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fingerprint.errors import FingerprintError
 from training.config import Evaluation as EvaluationConfig
-from training.fit import Floats, Model, Rows, log_loss
+from training.fit import Floats, Levels, Model, Rows, log_loss
+from training.split import SLICES
 
 SUSPECT_AUC = 0.9
 SIZE_BINS = ("3-9", "10-29", "30-99", "100-499", "500+")
@@ -42,20 +43,22 @@ class AtFpr:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Numbers for MLflow, tables by name, the scored test rows (label, score, account_weight, slices), and what
-    the positives are (`config.positives`)."""
+    """Numbers for MLflow, tables by name, the scored test rows (label, score, account_weight, slices), what the
+    positives are (`config.positives`), and the thresholds of the model that was measured."""
 
     metrics: dict[str, float]
     tables: dict[str, pd.DataFrame]
     scored: pd.DataFrame
     positives: str
+    thresholds: Levels
 
 
 def evaluate(model: Model, X: Rows, meta: pd.DataFrame, config: EvaluationConfig, seed: int) -> Evaluation:
     """Measures `model` on the rows of split `test`.
 
     X: float32[k, n]; meta: k rows with label, split, account_id, group, family, seen_family, scope, share and
-    n_exchanges. Raises EvaluationError when the test split lacks a class.
+    n_exchanges, and any of `split.SLICES`, which give tables of their own. Raises EvaluationError when the test split
+    lacks a class.
     """
     rows = np.flatnonzero(meta["split"].to_numpy() == "test")
     scored = _scored(model, X[rows], meta.iloc[rows])
@@ -69,13 +72,18 @@ def evaluate(model: Model, X: Rows, meta: pd.DataFrame, config: EvaluationConfig
         "by_share": rates.table(["attacker_share"]),
         "by_scope": rates.table(["scope"]),
         "by_window_size_and_share": rates.table(["window_size", "attacker_share"]),
-        "benign_workloads": benign_workloads(scored, model.thresholds.as_dict(), config.confidence),
+        **_by_label_columns(scored, rates),
+        "benign_workloads": benign_rates(scored, model.thresholds.as_dict(), config.confidence, "family"),
         "calibration": calibration_table(scored),
         "single_features": single_feature_auc(X[rows], scored, model.feature_names),
+        "splits": splits(meta),
     }
+    if "lang" in scored:
+        cuts = model.thresholds.as_dict()
+        tables["benign_by_lang"] = benign_rates(scored, cuts, config.confidence, "lang")
     metrics = {**_overall(scored), **rates.metrics(), **_at_thresholds(scored, model, config.confidence)}
     metrics["attack_accounts"] = float(attack["account_id"].nunique())
-    return Evaluation(metrics, tables, scored, config.positives)
+    return Evaluation(metrics, tables, scored, config.positives, model.thresholds)
 
 
 def recall_at_fpr(label: npt.ArrayLike, score: npt.ArrayLike, weight: npt.ArrayLike, fpr: float) -> AtFpr:
@@ -134,6 +142,22 @@ class Bootstrap:
         out: pd.DataFrame = sliced.agg(windows=("score", "size"), accounts=("account_id", "nunique")).reset_index()
         code = np.full(len(self.scored), -1)
         code[self.label == 1] = sliced.ngroup().to_numpy()
+        return self._with_recalls(out, code)
+
+    def marked(self, column: str, marks: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
+        """The same for slices that overlap: a mark of the rows of each; those without an attack are left out."""
+        parts = []
+        for name, mark in marks.items():
+            rows = mark & (self.label == 1)
+            if not rows.any():
+                continue
+            accounts = self.scored.loc[rows, "account_id"].nunique()
+            out = pd.DataFrame({column: [name], "windows": [int(rows.sum())], "accounts": [accounts]})
+            parts.append(self._with_recalls(out, rows.astype(np.int64) - 1))
+        return pd.concat(parts, ignore_index=True)
+
+    def _with_recalls(self, out: pd.DataFrame, code: npt.NDArray[np.int64]) -> pd.DataFrame:
+        """`out` with recall and its interval at each rate; `code` is the row of `out` a window belongs to, or -1."""
         for fpr in self.config.fprs:
             values = self._recalls(code, len(out), fpr)
             low, high = self._interval(values)
@@ -167,13 +191,33 @@ def clopper_pearson(hits: npt.ArrayLike, total: npt.ArrayLike, confidence: float
     return low, high
 
 
-def benign_workloads(scored: pd.DataFrame, thresholds: Mapping[str, float], confidence: float) -> pd.DataFrame:
-    """For each benign workload: accounts of which any window reaches each threshold, rate and exact interval."""
+def _by_label_columns(scored: pd.DataFrame, rates: Bootstrap) -> dict[str, pd.DataFrame]:
+    """Recall by each column that the labels gave; of `evasions` ("low_slow=0.4 identity=0.8") by each name in it."""
+    found = {f"by_{name}": rates.table([name]) for name in SLICES if name in scored and name != "evasions"}
+    if "evasions" in scored:
+        used = [{word.partition("=")[0] for word in text.split()} for text in scored["evasions"]]
+        marks = {name: np.array([name in names for names in used]) for name in sorted(set().union(*used))}
+        marks["none"] = np.array([not names for names in used])
+        found["by_evasion"] = rates.marked("evasion", marks)
+    return found
+
+
+def splits(meta: pd.DataFrame) -> pd.DataFrame:
+    """Accounts and windows of each split by label."""
+    split = pd.Categorical(meta["split"], ["train", "calib", "test"], ordered=True)
+    side = meta["label"].map({0: "benign", 1: "attack"})
+    out = meta.groupby([split, side], observed=True)["account_id"].agg(accounts="nunique", windows="size")
+    out.index.names = ["split", "kind"]
+    return out.reset_index()
+
+
+def benign_rates(scored: pd.DataFrame, thresholds: Mapping[str, float], confidence: float, by: str) -> pd.DataFrame:
+    """For each slice of the benign accounts: those of which any window reaches each threshold, rate, exact interval."""
     benign = scored[scored["label"] == 0]
-    account = benign.groupby(["family", "account_id"])["score"].agg(["max", "size"])
-    out = account.groupby("family").agg(windows=("size", "sum"), accounts=("size", "size"))
+    account = benign.groupby([by, "account_id"])["score"].agg(["max", "size"])
+    out = account.groupby(by).agg(windows=("size", "sum"), accounts=("size", "size"))
     for level, cut in thresholds.items():
-        hits = (account["max"] >= cut).groupby("family").sum()
+        hits = (account["max"] >= cut).groupby(by).sum()
         low, high = clopper_pearson(hits, out["accounts"], confidence)
         out[f"{level}_accounts"], out[f"{level}_fpr"] = hits, hits / out["accounts"]
         out[f"{level}_low"], out[f"{level}_high"] = low, high
@@ -218,7 +262,7 @@ def _auc(value: npt.NDArray[np.generic], label: npt.NDArray[np.bool_]) -> float:
 def _scored(model: Model, X: Rows, meta: pd.DataFrame) -> pd.DataFrame:
     """The test rows with their score, the weight of an account's window, and what they are sliced by."""
     columns = ["account_id", "group", "label", "kind", "family", "seen_family", "scope", "n_exchanges", "share"]
-    scored = meta[columns].reset_index(drop=True)
+    scored = meta[[*columns, *(name for name in SLICES if name in meta)]].reset_index(drop=True)
     scored["score"] = model.probability(X)
     scored["account_weight"] = 1.0 / scored.groupby("account_id")["score"].transform("size")
     size = np.searchsorted(_EDGES, scored["n_exchanges"], side="right")

@@ -107,12 +107,16 @@ def write_bundle(
     baseline: Mapping[str, Sequence[float]],
     training_data: Sequence[Mapping[str, Any]],
     metrics: Mapping[str, Any],
+    metrics_of: str,
+    metrics_thresholds: Mapping[str, float],
     card: str,
     package_version: str,
 ) -> Path:
     """Writes `model.onnx`, `head.npy`, `card.md` and `manifest.json`, all or nothing; returns the directory.
 
-    baseline: feature to [p5, p50, p95] over benign windows. A bundle already there is replaced.
+    baseline: feature to [p5, p50, p95] over benign windows; metrics_of: which model `metrics` are of ("this model",
+    or the "forerunner" that was measured before all was trained on), and at which thresholds. A bundle already there
+    is replaced.
     """
     target = Path(directory)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +140,8 @@ def write_bundle(
             "baseline": baseline,
             "head": head_info,
             "training_data": training_data,
+            "metrics_of": metrics_of,
+            "metrics_thresholds": dict(metrics_thresholds),
             "metrics": metrics,
         }
         text = json.dumps(_json(manifest), indent=1, ensure_ascii=False, allow_nan=False)

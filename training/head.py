@@ -105,12 +105,18 @@ def make_head(capability: Weights, likeness: Weights) -> Head:
     return Head(weights, scale, np.concatenate([capability[1], likeness[1]]))
 
 
+def _held_out(source: str, held_out: set[str]) -> bool:
+    """Whether a source of the corpora, or the harvest family that sends its prompts, is in test alone."""
+    return not held_out.isdisjoint((source, corpora.FAMILY.get(source, source)))
+
+
 def known_capabilities(corpora_dir: Path | None, held_out: set[str], seed: int) -> tuple[list[bytes], list[str]]:
     """Prompts whose capability is known, of families and sources that are not held out for test."""
     prompts = [(text, name) for text, name, _ in grammar.labelled_prompts(seed, LABELLED, exclude=held_out)]
     if corpora_dir is not None:
         found = corpora.labelled_prompts(corpora_dir, seed=seed)
-        prompts += [(text, name) for text, name, _, source in found if name is not None and source not in held_out]
+        kept = [row for row in found if not _held_out(row[3], held_out)]
+        prompts += [(text, name) for text, name, _, _ in kept if name is not None]
     return [text.encode("utf-8", "replace") for text, _ in prompts], [name for _, name in prompts]
 
 
@@ -128,8 +134,9 @@ def train_heads(
     folds: int,
     progress: Callable[[int, int], None],
 ) -> Iterator[Head]:
-    """One head a fold, trained without the families of that fold, then one on all training accounts.
+    """One head a fold, trained without the accounts of that fold, then one on all training accounts.
 
+    Folds hold whole families for about a quarter of the families and whole groups for the rest (``split``).
     ``facts``: one row a prompt with account_id, label, share, text_group and fold, of training accounts only.
     """
     capability = fit_capability(gram_counts(labelled[0]), labelled[1])

@@ -8,10 +8,10 @@ Stages are plain functions with explicit inputs and outputs; ``run`` calls them 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,10 @@ import fingerprint
 from fingerprint import Scorer
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
+from fingerprint.readers import _files as traffic_files
 from training.bench import booster_beside, one_row
 from training.card import card
-from training.config import RunConfig
+from training.config import LightGBM, RunConfig
 from training.dataset import Progress, Sample, WindowTable, contributions, sample_prompts, window_table
 from training.evaluate import Evaluation, evaluate
 from training.export import ParityReport, check_parity, write_bundle
@@ -37,6 +38,7 @@ __all__ = ["Result", "run"]
 
 NAMES = [feature.name for feature in FEATURES]
 DIRECTIONS = [feature.direction for feature in FEATURES]
+SHAPE: dict[str, Any] = {"feature_names": NAMES, "directions": DIRECTIONS}
 
 
 @dataclass(frozen=True)
@@ -70,29 +72,26 @@ def run(
     and is kept in the manifest and the card. Raises ``FingerprintError`` with a clear message; the bundle is
     written only when the export is exact.
     """
-    sample = sample_prompts(traffic, progress)
     known = read_labels(labels, groups)
+    digest = _digest(traffic, labels)
+    sample = sample_prompts(traffic, progress)
     accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
+    counts = {"accounts": _accounts(accounts)}
     head, table = _windows(sample, accounts, traffic, corpora, config, progress)
-    shape = {"feature_names": NAMES, "directions": DIRECTIONS}
-    tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **shape)  # type: ignore[arg-type]
-    progress("fit", 0, 1)
-    model = fit(table.X, table.meta, tuning.params, config=config, **shape)  # type: ignore[arg-type]
-    progress("export", 0, 1)
-    onnx_bytes = to_onnx(model)
-    parity = check_parity(onnx_bytes, model, table.X[(table.meta["split"] == "test").to_numpy()])
+    tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
+    trained = _train(table, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
     progress("evaluate", 0, 1)
-    evaluation = evaluate(model, table.X, table.meta, config.evaluation, config.seed)
+    evaluation = evaluate(trained.model, table.X, table.meta, config.evaluation, config.seed)
     if config.refit:
         everyone = nothing_held_out(accounts, config.split, config.seed)
+        counts = {"accounts": _accounts(everyone), "forerunner_accounts": counts["accounts"]}
         head, table = _windows(sample, everyone, traffic, corpora, config, progress)
         progress("refit", 0, 1)
-        model = fit(table.X, table.meta, tuning.params, config=config, **shape)  # type: ignore[arg-type]
-        onnx_bytes = to_onnx(model)
-        parity = check_parity(onnx_bytes, model, table.X[(table.meta["split"] == "calib").to_numpy()])
-    data = [*origin, _digest(traffic, labels, sample, accounts)]
+        trained = _train(table, tuning.params, config, "calib", lambda stage: None)
+    data = [*origin, {**digest, "exchanges": sample.exchanges, "rejected": sample.rejected, **counts}]
+    model, onnx_bytes, parity = trained
     text = card(config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data)
-    _write(bundle, model, onnx_bytes, head, table, evaluation, data, text)
+    _write(bundle, trained, head, table, evaluation, config, data, text)
     latency = _latency(bundle, model, table)
     progress("track", 0, 1)
     tracked = track(
@@ -100,6 +99,25 @@ def run(
         tuning=tuning, parity=parity, bundle=bundle, card=text, training_data=data, metrics=latency,
     )  # fmt: skip
     return Result(bundle, model, evaluation, parity, latency, tracked, accounts)
+
+
+class _Trained(NamedTuple):
+    """A model, its export, and the proof that the two agree."""
+
+    model: Model
+    onnx_bytes: bytes
+    parity: ParityReport
+
+
+def _train(
+    table: WindowTable, params: LightGBM, config: RunConfig, proof: str, begin: Callable[[str], None]
+) -> _Trained:
+    """Fit, export, and compare over the rows of the split ``proof``, which no tree was grown on."""
+    begin("fit")
+    model = fit(table.X, table.meta, params, config=config, **SHAPE)
+    begin("export")
+    onnx_bytes, rows = to_onnx(model), (table.meta["split"] == proof).to_numpy()
+    return _Trained(model, onnx_bytes, check_parity(onnx_bytes, model, table.X[rows]))
 
 
 def _windows(
@@ -126,12 +144,16 @@ def _head_numbers(accounts: pd.DataFrame, config: RunConfig) -> pd.Series[int]:
 def _heads(
     sample: Sample, accounts: pd.DataFrame, corpora: Path | None, config: RunConfig, progress: Progress
 ) -> list[Head]:
-    """The cross-fitted prompt heads and, last, the one that goes into the bundle: training accounts only."""
+    """The cross-fitted prompt heads and, last, the one that goes into the bundle.
+
+    They learn from training accounts and, like their windows, from before the cut alone.
+    """
     held_out = set(accounts.loc[~accounts["seen_family"], "family"])
     held_out |= {family.rsplit(":", 1)[-1] for family in held_out}
     train = accounts[accounts["split"] == "train"].set_index("account_id")
     owner = np.array(sample.accounts.items, dtype=object)[sample.account]
-    rows = np.flatnonzero(np.isin(owner, train.index.to_numpy()))
+    early = sample.before(accounts.attrs["cut_us"])
+    rows = early[np.isin(owner[early], train.index.to_numpy())]
     facts = train.loc[owner[rows]].reset_index()
     labelled = known_capabilities(corpora, held_out, config.seed)
     prompts = [sample.prompt[i] for i in rows]
@@ -139,31 +161,28 @@ def _heads(
     return list(train_heads(prompts, facts, labelled, folds, lambda done, total: progress("head", done, total)))
 
 
-def _digest(traffic: Sequence[Path], labels: Path, sample: Sample, accounts: pd.DataFrame) -> dict[str, Any]:
-    """What tells these inputs from others, without a path or an id in it."""
-    files = [file for path in traffic for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+def _digest(traffic: Sequence[Path], labels: Path) -> dict[str, Any]:
+    """What tells these inputs from others, without a path or an id in it; over the files that are read, no other."""
+    files = [file for path in traffic for file in traffic_files(path)]
     digest = hashlib.sha256()
     for file in [*files, labels]:
         with file.open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
-    counts = accounts.groupby("split")["account_id"].size().to_dict()
-    return {
-        "name": "traffic and labels",
-        "sha256": digest.hexdigest(),
-        "files": len(files),
-        "exchanges": sample.exchanges,
-        "rejected": sample.rejected,
-        "accounts": {str(split): int(count) for split, count in counts.items()},
-    }
+    return {"name": "traffic and labels", "sha256": digest.hexdigest(), "files": len(files)}
+
+
+def _accounts(accounts: pd.DataFrame) -> dict[str, int]:
+    """How many accounts a split has."""
+    return {str(split): int(count) for split, count in accounts["split"].value_counts().sort_index().items()}
 
 
 def _write(
     bundle: Path,
-    model: Model,
-    onnx_bytes: bytes,
+    trained: _Trained,
     head: Head,
     table: WindowTable,
     evaluation: Evaluation,
+    config: RunConfig,
     data: list[dict[str, Any]],
     text: str,
 ) -> None:
@@ -171,10 +190,11 @@ def _write(
     benign = table.X[((table.meta["split"] != "test") & (table.meta["label"] == 0)).to_numpy()]
     quantiles = np.nanquantile(benign, [0.05, 0.5, 0.95], axis=0)
     compact, info = head.compact()
+    model = trained.model
     write_bundle(
         bundle,
         model=model,
-        onnx_bytes=onnx_bytes,
+        onnx_bytes=trained.onnx_bytes,
         head=compact,
         head_info=info,
         feature_names=NAMES,
@@ -183,6 +203,8 @@ def _write(
         baseline={name: quantiles[:, j].tolist() for j, name in enumerate(NAMES)},
         training_data=data,
         metrics=evaluation.metrics,
+        metrics_of=config.metrics_of,
+        metrics_thresholds=evaluation.thresholds.as_dict(),
         card=text,
         package_version=fingerprint.__version__,
     )

@@ -23,16 +23,17 @@ LEVEL_COLOURS = {"review": MARK, "act": ATTACK}
 
 def figures(evaluation: Evaluation, model: Model, trials: pd.DataFrame) -> dict[str, Figure]:
     """Every figure of a run by file stem; the Optuna history is left out without trials."""
-    thresholds = model.thresholds.as_dict()
     drawn = {
         "roc": roc(evaluation.scored),
         "precision_recall": precision_recall(evaluation.scored),
         "recall_by_window_size_and_share": size_by_share(evaluation.tables["by_window_size_and_share"]),
         "benign_workloads": benign_rates(evaluation.tables["benign_workloads"]),
         "calibration": calibration(evaluation.tables["calibration"], evaluation.metrics["ece"]),
-        "scores": scores(evaluation.scored, thresholds),
+        "scores": scores(evaluation.scored, evaluation.thresholds.as_dict()),
         "feature_importance": importances(feature_importance(model)),
     }
+    for name in evaluation.tables.keys() & {"by_lang", "by_evasion"}:
+        drawn[f"recall_{name}"] = recalls(evaluation.tables[name], name.removeprefix("by_"))
     drawn |= {"optuna_history": history(trials)} if len(trials) else {}
     for name in drawn.keys() - {"benign_workloads", "feature_importance"}:  # those two rest on no positive
         axes = drawn[name].axes[0]
@@ -98,6 +99,20 @@ def size_by_share(table: pd.DataFrame, column: str = "recall_at_fpr_0.01") -> Fi
     return figure
 
 
+def recalls(table: pd.DataFrame, by: str, fpr: float = 0.01) -> Figure:
+    """Recall of each slice with its interval."""
+    title = f"Recall at {fpr:.1%} false positives by {by}"
+    figure, axes = _axes(title, "recall", "", height=1.5 + 0.34 * len(table))
+    recall, at = table[f"recall_at_fpr_{fpr:g}"], np.arange(len(table))
+    error = np.clip([recall - table[f"low_{fpr:g}"], table[f"high_{fpr:g}"] - recall], 0, None)
+    axes.errorbar(recall, at, xerr=error, fmt="o", color=BENIGN, capsize=3, ms=5)
+    names = zip(table[by], table["windows"], strict=True)
+    axes.set_yticks(at, [f"{name} (n={n})" for name, n in names])
+    axes.invert_yaxis()
+    axes.set_xlim(-0.02, 1.02)
+    return figure
+
+
 def benign_rates(table: pd.DataFrame) -> Figure:
     """Share of benign accounts that reach each level, by workload, with exact intervals."""
     table = table.sort_values("review_fpr", ascending=False, ignore_index=True)
@@ -153,7 +168,7 @@ def importances(table: pd.DataFrame, top: int = 30) -> Figure:
 
 def history(trials: pd.DataFrame) -> Figure:
     """Value of each Optuna trial and the best so far."""
-    figure, axes = _axes("Optuna trials", "trial", "objective (partial AUC on left-out families)")
+    figure, axes = _axes("Optuna trials", "trial", "objective (partial AUC on left-out folds)")
     axes.scatter(trials["number"], trials["value"], color=BENIGN, alpha=0.8, label="trial")
     axes.step(trials["number"], trials["value"].cummax(), where="post", color=ATTACK, lw=2, label="best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -12,7 +12,7 @@ both cases (docs/decisions/0004).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from fingerprint.errors import FingerprintError
 from training.config import Split as SplitConfig
 
-__all__ = ["LABEL_COLUMNS", "LabelError", "nothing_held_out", "read_labels", "split_accounts"]
+__all__ = ["LABEL_COLUMNS", "SLICES", "LabelError", "nothing_held_out", "read_labels", "split_accounts"]
 
 LABEL_COLUMNS = ("account_id", "label")
+SLICES = ("lang", "goal", "client", "clock", "phase", "evasions")  # kept where given, for evaluation alone
 FOREVER_US = 2**62
 
 
@@ -33,37 +34,61 @@ class LabelError(FingerprintError, ValueError):
 
 
 def read_labels(path: Path, groups: Path | None = None) -> pd.DataFrame:
-    """Read ``account_id,label[,kind,family,campaign_id,share]``; one row an account.
+    """Read ``account_id,label[,kind,family,campaign_id,share]`` and ``SLICES``; one row an account.
 
-    Absent columns are filled: kind ``attack`` or ``human`` by the label, family from the kind, no campaign.
-    ``groups`` names a table ``account_id,group`` of accounts that are operated together, honest organisations
-    too; without it accounts belong together when they share a campaign. Column ``group`` of the result says so.
+    Absent values are filled: kind ``attack`` or ``human`` by the label, family from the kind, no campaign. Other
+    columns are left out. ``groups`` names a table ``account_id,group`` of accounts that are operated together, honest
+    organisations too; without it accounts belong together when they share a campaign. Column ``group`` says so.
     """
-    labels = pd.read_csv(path, dtype={"account_id": str, "campaign_id": str, "family": str, "kind": str})
-    absent = [name for name in LABEL_COLUMNS if name not in labels]
-    if absent:
-        raise LabelError(f"{path}: expected columns account_id,label[,kind,family,campaign_id], lacks {absent}")
-    if not set(labels["label"].unique()) <= {0, 1}:
-        raise LabelError(f"{path}: expected labels 0 (honest) and 1 (distillation)")
-    if labels["account_id"].duplicated().any():
-        count = int(labels["account_id"].duplicated().sum())
-        raise LabelError(f"{path}: expected one row an account, {count} rows repeat one")
+    labels = _table(path, LABEL_COLUMNS)
+    labels["label"] = _numbers(path, labels["label"], "labels 0 (honest) and 1 (distillation)", (0, 1)).astype(int)
     if labels["label"].nunique() < 2:
         raise LabelError(f"{path}: expected honest and distilling accounts, all labels are {labels['label'].iloc[0]}")
-    attack = labels["label"] == 1
-    if "kind" not in labels:
-        labels["kind"] = np.where(attack, "attack", "human")
-    for name, default in (("family", labels["kind"]), ("campaign_id", ""), ("share", np.nan)):
+    for name in ("kind", "family", "campaign_id", "share"):
         if name not in labels:
-            labels[name] = default
-    labels["family"] = labels["family"].fillna(labels["kind"])
-    labels["campaign_id"] = labels["campaign_id"].fillna("")
-    labels["share"] = labels["share"].astype(float)
-    labels["group"] = labels["campaign_id"].where(labels["campaign_id"] != "", labels["account_id"])
+            labels[name] = ""
+    share = labels["share"].replace("", "nan")
+    labels["share"] = _numbers(path, share, "shares from 0 to 1, or none", None)
+    labels["kind"] = _filled(labels["kind"], labels["label"].map({0: "human", 1: "attack"}))
+    labels["family"] = _filled(labels["family"], labels["kind"])
+    labels["group"] = _filled(labels["campaign_id"], labels["account_id"])
     if groups is not None:
-        together = pd.read_csv(groups, dtype=str).set_index("account_id")["group"]
-        labels["group"] = labels["account_id"].map(together).fillna(labels["group"])
-    return labels
+        together = _table(groups, ("account_id", "group")).set_index("account_id")["group"]
+        labels["group"] = _filled(labels["account_id"].map(together).fillna(""), labels["group"])
+    sliced = [name for name in SLICES if name in labels]
+    return labels[[*LABEL_COLUMNS, "kind", "family", "campaign_id", "share", "group", *sliced]]
+
+
+def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    """A CSV with one row an account, all text as it is written; raises LabelError."""
+    expected = f"{path}: expected a CSV with columns {','.join(needed)}"
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
+    except OSError as error:
+        raise LabelError(f"{expected}: {error.strerror or error}") from None
+    except ValueError as error:  # those of pandas, and bytes that are not UTF-8
+        raise LabelError(f"{expected}: {str(error).strip().splitlines()[0]}") from None
+    absent = [name for name in needed if name not in table]
+    if absent:
+        raise LabelError(f"{expected}, lacks {', '.join(absent)}")
+    if table.empty:
+        raise LabelError(f"{expected}, it has no rows")
+    if count := int(table["account_id"].duplicated().sum()):
+        raise LabelError(f"{path}: expected one row an account, {count} rows repeat one")
+    return table
+
+
+def _numbers(path: Path, text: pd.Series[str], expected: str, allowed: tuple[int, ...] | None) -> pd.Series[float]:
+    """The column as numbers: those allowed, or from 0 to 1 and NaN."""
+    found = pd.to_numeric(text, errors="coerce")
+    fine = found.isin(allowed) if allowed else found.between(0, 1) | (text == "nan")
+    if not fine.all():
+        raise LabelError(f"{path}: expected {expected}, got {text[~fine].iloc[0]!r} for {int((~fine).sum())} accounts")
+    return found
+
+
+def _filled(text: pd.Series[str], default: pd.Series[str]) -> pd.Series[str]:
+    return text.where(text != "", default)
 
 
 def _draw(name: str, seed: int) -> float:

@@ -91,7 +91,8 @@ def track(
     with _quiet():
         client, experiment_id = _store(config.tracking.experiment)
         bundle_id = str(json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["bundle_id"])
-        tags = {"bundle_id": bundle_id, "positives": evaluation.positives, "mlflow.note.content": _shown(card)}
+        tags = {"bundle_id": bundle_id, "positives": evaluation.positives, "metrics_of": config.metrics_of}
+        tags["mlflow.note.content"] = _shown(card)
         with mlflow.start_run(experiment_id=experiment_id, run_name=bundle_id, tags=tags) as run:
             _log_settings(config, model, training_data)
             mlflow.log_metrics(_metrics(evaluation, parity, onnx_bytes, metrics or {}))
@@ -159,8 +160,8 @@ def _metrics(
 
 
 def _log_datasets(X: Rows, meta: pd.DataFrame) -> None:
-    """The digest, shape and schema of each split's rows and labels; MLflow keeps no row."""
-    for split in ("train", "calib", "test"):
+    """The digest, shape and schema of the rows and labels of each split there is; MLflow keeps no row."""
+    for split in [name for name in ("train", "calib", "test") if (meta["split"] == name).any()]:
         rows = (meta["split"] == split).to_numpy()
         features, label = X[rows], meta["label"].to_numpy()[rows]
         digest = hashlib.sha256(features.tobytes() + label.tobytes()).hexdigest()[:16]

@@ -57,7 +57,7 @@ def tune(
     directions: Sequence[int],
     progress: Progress | None = None,
 ) -> Tuning:
-    """The best of `config.tune.trials` by partial ROC AUC up to `config.tune.max_fpr` over left-out family folds.
+    """The best of `config.tune.trials` by partial ROC AUC up to `config.tune.max_fpr` over the folds of `split`.
 
     Recall at one low rate rests on a few benign accounts of a fold and mostly picks noise; the standardised area up to
     a somewhat higher rate (McClish 1989) is steadier. The default is kept unless the best trial beats it by more

@@ -39,10 +39,11 @@ def traffic(tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, An
     return [lines(folder / "1.jsonl", records[:250]), lines(folder / "2.jsonl", records[250:])]
 
 
-def sampled(sample: dataset.Sample) -> dict[str, set[bytes]]:
+def sampled(sample: dataset.Sample, cut_us: int = 2**62) -> dict[str, set[bytes]]:
+    """What the head may be trained on."""
     found: dict[str, set[bytes]] = {}
-    for code, prompt in zip(sample.account, sample.prompt, strict=True):
-        found.setdefault(sample.accounts.items[code], set()).add(prompt)
+    for row in sample.before(cut_us):
+        found.setdefault(sample.accounts.items[sample.account[row]], set()).add(sample.prompt[row])
     return found
 
 
@@ -57,13 +58,29 @@ def test_a_sample_holds_a_few_prompts_of_every_account(traffic: list[Path], reco
     assert (sample.exchanges, sample.rejected) == (600, 0)
 
 
+@pytest.mark.parametrize("part", [0.0, 0.02, 0.1, 0.5, 0.9])
+def test_a_sample_is_cut_in_time_and_stays_as_full_as_it_can(
+    traffic: list[Path], records: list[dict[str, Any]], part: float
+) -> None:
+    """Wherever the cut falls: only earlier prompts, and as many of an account as it sent, up to the usual number."""
+    times = {r["prompt"].encode(): (r["account_id"], parse(r).time_us) for r in records}
+    cut = sorted(time for _, time in times.values())[int(part * len(times))]
+    found = sampled(sample_prompts(traffic), cut)
+    for name in {name for name, _ in times.values()}:
+        early = {prompt for prompt, (owner, time) in times.items() if owner == name and time < cut}
+        assert found.get(name, set()) <= early
+        assert len(found.get(name, set())) == min(PROMPTS, len(early))
+
+
 def test_the_sample_does_not_depend_on_batches_or_files(
     traffic: list[Path], records: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = sampled(sample_prompts(traffic))
-    assert sampled(sample_prompts([lines(tmp_path / "all.jsonl", records[::-1])])) == expected
+    cut = sorted(parse(r).time_us for r in records)[120]
+    expected = [sampled(sample_prompts(traffic), at) for at in (cut, 2**62)]
+    turned = sample_prompts([lines(tmp_path / "all.jsonl", records[::-1])])
+    assert [sampled(turned, at) for at in (cut, 2**62)] == expected
     monkeypatch.setattr("fingerprint.readers.BATCH_BYTES", 3000)
-    assert sampled(sample_prompts(traffic)) == expected
+    assert [sampled(sample_prompts(traffic), at) for at in (cut, 2**62)] == expected
 
 
 def test_the_sample_knows_when_accounts_were_active(traffic: list[Path], records: list[dict[str, Any]]) -> None:

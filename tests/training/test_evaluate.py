@@ -123,3 +123,28 @@ def test_a_test_split_of_one_class_is_a_clear_error(model: Model, matrix: Matrix
 def test_no_unseen_family_leaves_its_metrics_out(model: Model, matrix: Matrix, config: RunConfig) -> None:
     found = evaluate(model, matrix.X, matrix.meta.assign(seen_family=True), config.evaluation, config.seed)
     assert not [key for key in found.metrics if "unseen" in key]
+
+
+def test_slices_of_the_labels_own_columns(model: Model, matrix: Matrix, config: RunConfig) -> None:
+    """Recall by language and by each evasion, which may overlap; false alarms by language."""
+    attack, account = matrix.meta["label"] == 1, matrix.meta["account_id"].str[1:].astype(int)
+    lang = np.where(account % 3 == 0, "zh", "en")
+    evasions = np.select([~attack, account % 2 == 0], ["", "low_slow=0.4 identity=0.8"], "identity=0.5")
+    evasions[attack & (account % 5 == 0)] = ""
+    meta = matrix.meta.assign(lang=lang, evasions=evasions)
+    found = evaluate(model, matrix.X, meta, config.evaluation, config.seed)
+    scored = found.scored
+    cut = recall_at_fpr(scored["label"], scored["score"], scored["account_weight"], 0.01).cut
+    table = found.tables["by_evasion"].set_index("evasion")
+    assert list(table.index) == ["identity", "low_slow", "none"]
+    with_it = scored[scored["evasions"].str.contains("low_slow") & (scored["label"] == 1)]
+    expected = np.average(with_it["score"] > cut, weights=with_it["account_weight"])
+    assert table.loc["low_slow", "recall_at_fpr_0.01"] == pytest.approx(expected)
+    assert table.loc["low_slow", "windows"] == len(with_it)
+    assert table.loc["low_slow", "windows"] < table.loc["identity", "windows"]
+    assert table.loc[["identity", "none"], "windows"].sum() == attack[matrix.meta["split"] == "test"].sum()
+    assert found.tables["by_lang"]["windows"].sum() == attack[matrix.meta["split"] == "test"].sum()
+    assert found.tables["benign_by_lang"]["accounts"].sum() == found.metrics["benign_accounts"]
+    without = evaluate(model, matrix.X, matrix.meta, config.evaluation, config.seed)
+    assert not {"by_lang", "by_evasion", "benign_by_lang"} & set(without.tables)
+    assert without.metrics == found.metrics

@@ -161,6 +161,8 @@ def bundle(directory: Path, model: Model, **changes: Any) -> Path:
         "baseline": {"feature_0": [np.float32(0.5), float("nan"), 2]},
         "training_data": [{"name": "toy", "rows": np.int64(3)}],
         "metrics": {"recall": np.float64(0.5)},
+        "metrics_of": "forerunner",
+        "metrics_thresholds": {"review": 0.5, "act": 0.75},
         "card": "# card\n",
         "package_version": "0.1.0",
     }
@@ -174,6 +176,9 @@ def test_a_bundle_states_everything_and_the_hash_of_every_file(model: Model, tmp
     assert manifest["format"] == 1
     assert manifest["features"] == list(model.feature_names)
     assert manifest["baseline"] == {"feature_0": [0.5, None, 2]}
+    assert manifest["metrics_of"] == "forerunner"
+    assert manifest["metrics_thresholds"] == {"review": 0.5, "act": 0.75}
+    assert manifest["thresholds"] == model.thresholds.as_dict()
     assert manifest["opset"] == {"ai.onnx": 18, "ai.onnx.ml": 3}
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((path / name).read_bytes()).hexdigest() == digest

@@ -1,5 +1,7 @@
 """The prompt head: trained on the runtime's own n-grams, rounded to eight bits, blind to the families left out."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -147,3 +149,25 @@ def test_known_capabilities_leave_families_for_test_alone_out() -> None:
     assert len(set(names)) >= 10
     assert all(isinstance(text, bytes) for text in texts[:50])
     assert known_capabilities(None, set(), 1) == (texts, names)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "gone"),
+    [
+        (set(), set()),
+        ({"glaive"}, {"glaive_en", "glaive_zh"}),
+        ({"metamath"}, {"metamath_backward", "gsm8k"}),
+        ({"gsm8k"}, {"gsm8k"}),
+        ({"seal_tools", "irc"}, {"seal_tools", "seal_tools_full", "irc"}),
+    ],
+)
+def test_sources_of_a_family_for_test_alone_teach_no_capability(
+    held_out: set[str], gone: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A family of the corpora may be put together from sources of other names."""
+    sources = {"glaive_en", "glaive_zh", "metamath_backward", "gsm8k", "seal_tools", "seal_tools_full", "irc"}
+    found = [(f"prompt of {source}", "reasoning", 1, source) for source in sorted(sources)]
+    monkeypatch.setattr("training.head.corpora.labelled_prompts", lambda *rest, **named: found)
+    texts, _ = known_capabilities(tmp_path, held_out, 1)
+    left = {text.decode().removeprefix("prompt of ") for text in texts} & sources
+    assert left == sources - gone

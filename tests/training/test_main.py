@@ -9,7 +9,9 @@ from toy_run import Run
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from fingerprint.errors import FingerprintError
 from training.__main__ import STAGES, Stages, app, main
+from training.config import RunConfig
 from training.features_doc import render
 
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
@@ -100,6 +102,23 @@ def test_known_errors_are_one_line(
         assert told in lines[0]
         assert "Traceback" not in said.err
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_seed_given_wins_over_the_settings(tmp_path: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held out follows from it, so a fresh one measures on a split no choice was made on."""
+    told: list[int] = []
+
+    def stop(traffic: object, labels: object, bundle: object, config: RunConfig, **rest: object) -> None:
+        told.append(config.seed)
+        raise FingerprintError("enough")
+
+    monkeypatch.setattr("training.pipeline.run", stop)
+    labels, settings = trained.root / "world" / "labels.csv", tmp_path / "seed.toml"
+    settings.write_text("seed = 5\n")
+    given = ["--traffic", trained.traffic, "--labels", labels, "--bundle", tmp_path / "b", "--config", settings]
+    call("run", *given, "--seed", 6)
+    call("run", *given)
+    assert told == [6, 5]
 
 
 def test_stages_are_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

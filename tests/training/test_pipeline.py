@@ -1,19 +1,27 @@
 """The whole run on a toy world: traffic and labels in; a bundle, verdicts and a tracked, registered run out."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from builders import exchanges
 from mlflow.tracking import MlflowClient
 from toy_run import Run
 from typer.testing import CliRunner
 
 from fingerprint import FEATURES, Scorer
 from fingerprint.commands import app
+from fingerprint.errors import TrafficError
+from fingerprint.exchange import parse
 from fingerprint.features import FEATURE_SET
+from training import pipeline
 from training.bench import booster_beside
+from training.config import RunConfig
+from training.dataset import sample_prompts
+from training.split import FOREVER_US, LabelError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydantic's and sqlalchemy's, raised inside MLflow
 
@@ -46,6 +54,11 @@ def test_the_bundle_is_sound_and_says_what_it_is(trained: Run) -> None:
     assert data["traffic and labels"]["files"] == 2
     assert data["traffic and labels"]["rejected"] == 0
     assert sum(data["traffic and labels"]["accounts"].values()) == 300
+    assert set(data["traffic and labels"]["accounts"]) == {"train", "calib"}, "those of the model that ships"
+    assert set(data["traffic and labels"]["forerunner_accounts"]) == {"train", "calib", "test"}
+    assert manifest["metrics_of"] == "forerunner"
+    assert manifest["metrics_thresholds"] == trained.result.evaluation.thresholds.as_dict()
+    assert manifest["metrics_thresholds"] != manifest["thresholds"]
     assert "simulated world, text of our own" in data
     assert str(trained.root) not in json.dumps(manifest), "no path of this machine"
 
@@ -99,7 +112,8 @@ def test_the_run_in_mlflow_is_what_a_reviewer_needs(trained: Run, client: Mlflow
     for name in ("roc_auc", "recall_at_fpr_0.01", "parity_probability_error", "score_p50_us", "booster_predict_p50_us"):
         assert np.isfinite(run.data.metrics[name])
     assert run.data.params["tune.trials"] == "2"
-    assert len(run.inputs.dataset_inputs) == 3
+    assert run.data.tags["metrics_of"] == "forerunner"
+    assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["windows_train", "windows_calib"]
     top = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {"card.md", "config.json", "bundle", "plots", "tables", "booster"} <= top
     trials = client.search_runs([run.info.experiment_id], f"tags.mlflow.parentRunId = '{run.info.run_id}'")
@@ -140,3 +154,51 @@ def test_the_card_tells_how_to_retrain(trained: Run) -> None:
     assert "python -m training run" in card
     assert str(trained.root) not in card
     assert isinstance(trained.bundle, Path)
+
+
+@pytest.mark.parametrize("part", [0.4, 0.7, None])
+def test_no_prompt_from_after_the_cut_reaches_the_head(
+    part: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training accounts go on after the cut, which is test's; when nothing is held out all prompts count."""
+    records = [r | {"prompt": f"{r['exchange_id']} {r['prompt']}"} for r in exchanges(400, 5, accounts=4)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    sent = {r["prompt"].encode(): parse(r).time_us for r in records}
+    columns = {"account_id": [f"a{i}" for i in range(4)], "family": "chat", "seen_family": True}
+    accounts = pd.DataFrame({**columns, "split": ["train", "train", "calib", "test"]})
+    accounts.attrs["cut_us"] = FOREVER_US if part is None else sorted(sent.values())[int(400 * part)]
+    given: list[bytes] = []
+    monkeypatch.setattr(pipeline, "known_capabilities", lambda *rest: ([], []))
+    monkeypatch.setattr(pipeline, "train_heads", lambda prompts, *rest: given.extend(prompts) or [])
+    pipeline._heads(sample_prompts([tmp_path / "t.jsonl"]), accounts, None, RunConfig(), lambda *step: None)
+    assert len(given) == 48, "the usual number of both training accounts"
+    assert all(sent[prompt] < accounts.attrs["cut_us"] for prompt in given)
+
+
+def test_the_digest_is_over_the_files_that_are_read(trained: Run, tmp_path: Path) -> None:
+    """A folder beside the traffic's files, and files of other kinds, are neither an error nor part of it."""
+    folder, labels = tmp_path / "traffic", trained.root / "world" / "labels.csv"
+    shutil.copytree(trained.traffic, folder)
+    before = pipeline._digest([folder], labels)
+    (folder / "checkpoints").mkdir()
+    (folder / "README.txt").write_text("not traffic")
+    assert pipeline._digest([folder], labels) == before
+    with next(folder.glob("*.jsonl")).open("a") as stream:
+        stream.write("\n")
+    assert pipeline._digest([folder], labels)["sha256"] != before["sha256"]
+
+
+def test_what_can_fail_at_once_fails_before_the_long_work(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels, groups and the list of files are looked at before any record is read."""
+    monkeypatch.setattr(pipeline, "sample_prompts", lambda *rest: pytest.fail("read the traffic first"))
+    labels = trained.root / "world" / "labels.csv"
+    cases = [
+        (trained.traffic, tmp_path, labels, LabelError),
+        (trained.traffic, labels, tmp_path, LabelError),
+        (tmp_path, labels, None, TrafficError),
+    ]
+    for traffic, table, groups, error in cases:
+        with pytest.raises(error):
+            pipeline.run([traffic], table, tmp_path / "bundle", RunConfig(), groups=groups)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,27 @@ def test_every_figure_draws_and_says_what_is_simulated(
         title = figure.axes[0].get_title(loc="left")
         assert ("simulated positives" in title) == (name not in {"benign_workloads", "feature_importance"}), name
     assert len(drawn) == 8
+
+
+def test_slices_of_the_labels_own_columns_are_drawn(model: Model, matrix: Matrix, config: RunConfig) -> None:
+    meta = matrix.meta.assign(lang="zh", evasions="identity=0.8")
+    result = evaluate(model, matrix.X, meta, config.evaluation, config.seed)
+    drawn = plots.figures(result, model, pd.DataFrame())
+    figure = drawn["recall_by_evasion"]
+    assert [label.get_text()[:8] for label in figure.axes[0].get_yticklabels()] == ["identity"]
+    assert "recall_by_lang" in drawn
+
+
+def test_scores_are_drawn_with_the_thresholds_that_were_measured(
+    model: Model, matrix: Matrix, config: RunConfig
+) -> None:
+    """Not with those of a model trained after it."""
+    result = evaluate(model, matrix.X, matrix.meta, config.evaluation, config.seed)
+    shipped = replace(model, thresholds=replace(model.thresholds, review=0.123))
+    legend = plots.figures(result, shipped, pd.DataFrame())["scores"].axes[0].get_legend()
+    assert legend is not None
+    told = [text.get_text() for text in legend.get_texts()]
+    assert f"review from {model.thresholds.review:.3f}" in told
 
 
 def test_without_trials_there_is_no_history(model: Model, matrix: Matrix, config: RunConfig) -> None:

@@ -154,17 +154,55 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("text", "told"),
         [
-            ("account,label\na,1\n", "lacks \\['account_id'\\]"),
-            ("account_id\na\n", "lacks \\['label'\\]"),
+            ("account,label\na,1\n", "lacks account_id"),
+            ("account_id\na\n", "lacks label"),
+            ("", "expected a CSV with columns account_id,label: No columns"),
+            ("account_id,label\n", "it has no rows"),
+            ("account_id,label\na,1\nb,0,x,y\n", "expected a CSV.*: Error tokenizing"),
             ("account_id,label\na,2\nb,0\n", "expected labels 0"),
+            ("account_id,label\na,yes\nb,0\n", "got 'yes' for 1 accounts"),
+            ("account_id,label,share\na,1,half\nb,0,\n", "expected shares from 0 to 1, or none, got 'half'"),
+            ("account_id,label,share\na,1,7\nb,0,\n", "got '7'"),
             ("account_id,label\na,1\nb,\n", "expected labels 0"),
             ("account_id,label\na,1\na,0\n", "1 rows repeat one"),
             ("account_id,label\na,1\nb,1\n", "all labels are 1"),
         ],
     )
     def test_labels_that_cannot_be_used(self, tmp_path: Path, text: str, told: str) -> None:
-        with pytest.raises(LabelError, match=told):
+        with pytest.raises(LabelError, match=told) as failed:
             self.read(tmp_path, text)
+        assert "\n" not in str(failed.value)
+        assert "labels.csv: expected" in str(failed.value)
+
+    @pytest.mark.parametrize(
+        ("groups", "told"),
+        [
+            ("account_id,group\na,x\na,y\n", "1 rows repeat one"),
+            ("account_id,team\na,x\n", "lacks group"),
+            ("group\nx\n", "lacks account_id"),
+            ("", "No columns"),
+        ],
+    )
+    def test_groups_that_cannot_be_used(self, tmp_path: Path, groups: str, told: str) -> None:
+        with pytest.raises(LabelError, match=f"groups.csv: expected .*{told}"):
+            self.read(tmp_path, "account_id,label\na,1\nb,0\n", groups)
+
+    def test_what_is_no_table_at_all(self, tmp_path: Path) -> None:
+        (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00account\x81")
+        for path in (tmp_path, tmp_path / "absent.csv", tmp_path / "binary.csv"):
+            with pytest.raises(LabelError, match=r"expected a CSV with columns account_id,label: .+"):
+                read_labels(path)
+
+    def test_further_columns_are_kept_for_evaluation_or_left_out(self, tmp_path: Path) -> None:
+        """What a user's table calls weight or split is not ours; a byte order mark is no part of a name."""
+        columns = "account_id,label,kind,family,campaign_id,share,goal,client,clock,lang,phase,evasions,weight,split"
+        rows = "NA,1,,evolved,c,0.5,reasoning,sdk,burst,zh,1,low_slow=0.4 identity=0.8,9,x\nb,0,,,,,,,,en,,,9,y\n"
+        found = self.read(tmp_path, f"\ufeff{columns}\n{rows}")
+        assert not {"weight", "split"} & set(found)
+        assert found["account_id"].tolist() == ["NA", "b"]
+        assert found["lang"].tolist() == ["zh", "en"]
+        assert found["evasions"].tolist() == ["low_slow=0.4 identity=0.8", ""]
+        assert found["kind"].tolist() == ["attack", "human"]
 
 
 def test_a_source_to_be_kept_is_never_held_out() -> None:

@@ -57,6 +57,8 @@ def written(
         baseline={},
         training_data=[],
         metrics={},
+        metrics_of="this model",
+        metrics_thresholds={},
         card=CARD,
         package_version="0",
     )
