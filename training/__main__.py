@@ -86,7 +86,7 @@ def world(
     preset: Annotated[str | None, typer.Option(help="tiny, demo, train or reported-campaign.")] = None,
     config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of world settings.")] = None,
     corpora: Corpora = None,
-    accounts: Annotated[int | None, typer.Option(help="Accounts of all kinds.")] = None,
+    accounts: Annotated[int | None, typer.Option(min=8, help="Accounts of all kinds.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed and settings give the same bytes.")] = None,
     days: Annotated[int | None, typer.Option(help="Length of the traffic.")] = None,
     part: Annotated[str | None, typer.Option(help="Source families of text: all, train, validation or test.")] = None,

@@ -74,11 +74,17 @@ def one_row(scorer: Scorer, booster: lightgbm.Booster, row: np.ndarray[Any, Any]
     return ours, peer, p99
 
 
+def _sized(text: bytes, size: int) -> str:
+    """The text cut or repeated to `size` bytes, spaces in place of half a character at the end."""
+    whole = (text * (size // max(len(text), 1) + 1))[:size].decode("utf-8", "ignore")
+    return whole + " " * (size - len(whole.encode()))
+
+
 def _traffic(directory: Path, rows: int, size: int) -> Path:
     """A Parquet file of ``rows`` exchanges of the built-in world with prompts of ``size`` bytes."""
     make_world(directory / "world", load_world("demo", overrides={"accounts": 800, "seed": 11}))
     table = pq.read_table(directory / "world" / "traffic")
-    prompts = [(text * (size // max(len(text.encode()), 1) + 1))[:size] for text in table["prompt"].to_pylist()]
+    prompts = [_sized(text.encode(), size) for text in table["prompt"].to_pylist()]
     at = table.schema.get_field_index("prompt")
     table = table.set_column(at, "prompt", pa.array(prompts))
     copies = []

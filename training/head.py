@@ -85,7 +85,7 @@ def fit_likeness(
 
 def fit_capability(counts: csr_matrix, capability: Sequence[str], C: float = 3.0) -> Weights:
     """Multinomial logistic regression over ``CAPABILITIES``; a capability without examples stays at a low prior."""
-    model = LogisticRegression(C=C, solver="lbfgs", max_iter=60, tol=1e-3, class_weight="balanced")
+    model = LogisticRegression(C=C, solver="lbfgs", max_iter=200, tol=1e-3, class_weight="balanced")
     model.fit(counts, np.array(capability))
     coefficients = np.zeros((len(CAPABILITIES), GRAM_BUCKETS))
     intercepts = np.full(len(CAPABILITIES), -8.0)

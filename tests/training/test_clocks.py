@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from real import CORPORA, needs_corpora
-
 from training.clocks import CLASSES, DAY, arrivals, people, read_traces
 
 

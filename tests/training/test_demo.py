@@ -24,7 +24,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return "result"
 
     monkeypatch.setattr(module, "run", run)
-    monkeypatch.setattr(module, "make_world", lambda out, **named: seen.update(world=out, **named))
+    monkeypatch.setattr(
+        module, "make_world", lambda out, settings, **named: seen.update(world=out, settings=settings, **named)
+    )
     monkeypatch.setattr(module, "origin", lambda world: [])
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "x")  # so that it is put back afterwards
@@ -33,12 +35,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_everything_lies_below_its_folder(asked: dict[str, Any], tmp_path: Path) -> None:
-    assert module.demo(tmp_path, 300, lambda *step: None, lambda *step: None) == "result"
+    assert module.demo(tmp_path, 300, lambda *step: None) == "result"
     for name in ("world", "labels", "bundle", "groups"):
         assert tmp_path in asked[name].parents
     assert asked["traffic"] == [tmp_path / "world" / "traffic"]
     assert asked["uri"] == f"sqlite:///{tmp_path}/mlflow.db"
-    assert asked["accounts"] == 300
+    assert asked["settings"].accounts == 300
     assert asked["config"].tracking.experiment == "fingerprint-demo"
     assert asked["config"].tune.trials <= 10, "a few trials: the demo is short"
 
@@ -47,7 +49,7 @@ def test_another_tracking_store_is_respected(
     asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
-    module.demo(tmp_path, 300, lambda *step: None, lambda *step: None)
+    module.demo(tmp_path, 300, lambda *step: None)
     assert asked["uri"] == "sqlite:///elsewhere.db"
 
 

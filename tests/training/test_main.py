@@ -126,7 +126,7 @@ def test_stages_are_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixtu
         for stage in STAGES:
             stages(stage, 0, 2)
             stages(stage, 2, 2)
-        stages.of("odd one")(1, 0)
+        stages("odd one", 1, 0)
     told = capsys.readouterr()
     assert told.out == ""
     assert [line.rsplit("  ", 1)[0].rstrip() for line in told.err.splitlines()][: len(STAGES)] != []
