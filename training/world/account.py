@@ -73,15 +73,16 @@ def build(world: World, p: Plan) -> Account:
     script, goal = _script(world, rnd, p)
     start, span = p.start * clocks.DAY, p.span * clocks.DAY
     if p.clock == "people" and p.kind == "human":
-        times = clocks.people(rng, np.array(script.fresh), np.array(script.gaps), start, span)
+        fresh = np.array(script.fresh)
+        times = clocks.people(rng, fresh, np.array(script.gaps), start, span)
     else:
-        times = clocks.arrivals(p.clock, rng, p.q, start, span, clients()[p.client].flow)
+        flow = clients()[p.client].flow if p.clock == "burst" else None
+        times, fresh = clocks.timeline(p.clock, rng, p.q, start, span, flow)
     times, again = live_through(rng, np.sort(times), world.calendar, p.kind == "human")
     times = _retry(rng, times, again)
     profile = _profile(world, rnd, rng, p)
-    fresh = np.array(script.fresh)
-    if p.kind != "human" or not profile.request.threaded:
-        fresh = clocks.conversations(p.clock, rng, times) if profile.request.threaded else np.ones(p.q, bool)
+    if not profile.request.threaded:
+        fresh = np.ones(p.q, bool)
     return _account(world, rng, rnd, p, script, times, again, fresh, profile, goal)
 
 
@@ -151,7 +152,7 @@ def _account(
         "network": rng.integers(len(networks), size=count)[thread],
         "agent": rng.integers(len(agents), size=count)[thread],
         **usage(
-            rng, request, caps, clocks.output_tokens(p.clock, rng, q),
+            rng, request, caps, p.clock, clocks.output_tokens(p.clock, rng, q),
             clocks.context_tokens(p.clock, rng, size.astype(np.float64), depth),
         ),
     }  # fmt: skip

@@ -11,7 +11,12 @@ from importlib.resources import files
 from random import Random
 from typing import Any
 
-from training.world.clocks import Flow
+from training.world.flows import Flow
+
+PACE = {
+    "workers": "workers", "per_minute": "per_minute", "barrier": "barrier", "sleep": "sleep_s", "pause": "pause_s",
+    "batch": "asynchronous",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def clients() -> dict[str, Client]:
 
 
 def _client(name: str, row: dict[str, Any]) -> Client:
-    flow = {f: row.pop(f) for f in ("workers", "per_minute", "barrier", "sleep", "pause", "batch") if f in row}
+    flow = {field: row.pop(name) for name, field in PACE.items() if name in row}
     stages = [str(stage).partition(" x") for stage in row.pop("recipe")]
     recipe = tuple((stage, int(times or 1)) for stage, _, times in stages)
     defaults: dict[str, Any] = {"system": "", "n": 1, "models": 1, "reasoning": False, "tools": False}

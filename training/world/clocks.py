@@ -1,276 +1,281 @@
-"""When an account sends: six clock classes, fitted to public traces or drawn from them.
+"""When an account sends: six clock classes, drawn from laws fitted to public traces (`laws`, text/clocks.json).
 
 The classes are shared by attacks, honest automation and gateways, with one law (`CLASSES`): regularity is not a
-signature. Without traces the laws below are fitted to the quantiles of `domain-facts.md`; with a corpora directory
-gaps, rates and runs are taken from its real traces. Every function returns sorted seconds within [0, days).
-Left out: what is sent, and whether two requests belong to one conversation.
+signature, and nothing here knows a label. One path, with and without a corpora directory. Times are seconds in the
+world, sorted, inside [start, start + span] but for the tail of a run. Sessions are hierarchical: a profile (quantile
+function of log gaps, turns, lag correlation) is drawn from the fitted table, then gaps within it.
+
+people, coding   fitted sessions, placed at hours of the account's day, pauses of hours inside them included
+service          windows of fitted API clients (10 minutes, requests and CV drawn), or a renewal process over the day
+burst, nightly   batch runs of a client's `Flow` (flows), at the times of completion, as evaluation runs log them
+paced            a drip below a limit; no public trace has it, its law is assumed
+
+Left out: what is sent, who sends it; clients slower than ten requests in ten minutes are not in any trace.
 """
 
-import csv
-import gzip
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaincinv, ndtr
 
+from training.world.flows import Flow, default_flow, outages, run_offsets
+from training.world.laws import DEPTHS, KNOTS, Profiles, laws
+from training.world.traces import IDLE, WINDOW
+
+__all__ = [
+    "API_CLASSES", "CLASSES", "DAY", "Flow", "arrivals", "context_tokens", "default_flow", "outages", "output_tokens",
+    "people", "sessions", "timeline", "turns",
+]  # fmt: skip
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 DAY = 86_400.0
-GRID = 600.0
+CELL = 1800.0
 CLASSES = {"people": 0.30, "service": 0.22, "burst": 0.18, "nightly": 0.12, "coding": 0.10, "paced": 0.08}
 API_CLASSES = tuple(CLASSES)[1:]
+STEADY = 0.4  # share of services that send at their users' pace instead of in busy windows
 
 
-@dataclass(frozen=True)
-class Traces:
-    """Real clocks: gaps inside sessions of people and coding agents, client windows (rate, cv), run increments."""
-
-    people: list[Floats]
-    coding: list[Floats]
-    clients: list[tuple[Floats, float]]
-    runs: list[Floats]
+def arrivals(
+    kind: str, rng: np.random.Generator, q: int, start: float, span: float, flow: Flow | None = None
+) -> Floats:
+    """`q` sorted arrival times of a clock class; `flow` is the client of burst and nightly."""
+    return timeline(kind, rng, q, start, span, flow)[0]
 
 
-def read_traces(directory: Path) -> Traces:
-    """The traces of a corpora directory."""
-    clocks = Path(directory) / "clocks"
-    coding = []
-    for row in _json_lines(clocks / "coding_agent_sessions.jsonl.gz"):
-        times = sorted(r["t"] for r in row["requests"] if isinstance(r.get("t"), int | float))
-        if len(times) >= 8:
-            coding.append(np.diff(np.asarray(times, float)))
-    files = sorted(clocks.glob("evaluation_run_*.jsonl.gz"))
-    runs = [np.clip(np.diff(np.sort([float(r["t"]) for r in _json_lines(f)])), 0.0, 600.0) for f in files]
-    return Traces(_people_gaps(Path(directory)), coding, _clients(clocks / "api_clients.csv.gz"), runs)
+def timeline(
+    kind: str, rng: np.random.Generator, q: int, start: float, span: float, flow: Flow | None = None
+) -> tuple[Floats, Bools]:
+    """Times as of `arrivals`, and where conversations begin, (q,) each."""
+    if kind in ("people", "coding"):
+        return _sittings(kind, rng, q, start, span)
+    if kind in ("burst", "nightly"):
+        times = _runs(kind, rng, q, start, span, flow or default_flow(kind, rng))
+    else:
+        times = (_service if kind == "service" else _paced)(rng, q, start, span)
+    return times, sessions(kind, rng, times)
 
 
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as f:
-        for line in f:
-            yield json.loads(line)
+def sessions(kind: str, rng: np.random.Generator, times: Floats) -> Bools:
+    """Where conversations begin at given times: after 30 idle minutes (coding: 4 hours) or the fitted turns."""
+    fresh = np.diff(times, prepend=-np.inf) > (8 * IDLE if kind == "coding" else IDLE)
+    lengths = turns(kind, rng, len(times))
+    fresh[np.cumsum(lengths)[:-1]] = True
+    return np.asarray(fresh)
 
 
-def _people_gaps(directory: Path) -> list[Floats]:
-    """Gaps inside conversations; the varied source counts more than the regular one."""
-    out = []
-    for name, weight in (("realhumaneval", 6), ("hotel_ja", 1)):
-        units: dict[str, list[float]] = {}
-        for r in _json_lines(directory / "prompts" / f"{name}.jsonl.gz"):
-            units.setdefault(str(r["unit"]), []).append(float(r["t"]))
-        out += weight * [np.maximum(np.diff(np.sort(t)), 1.0) for t in units.values() if len(t) >= 4]
+def turns(kind: str, rng: np.random.Generator, q: int) -> Ints:
+    """Turns of successive conversations, in all `q`: of people, of coding agents, else of a chat service."""
+    if kind in ("people", "coding"):
+        return _lengths(rng, _profiles(kind), q)[1]
+    drawn = 1 + np.searchsorted(laws()["chat"], rng.random(q)).astype(np.int64)
+    return _cut(np.minimum(drawn, 40), q)
+
+
+def _profiles(kind: str) -> Profiles:
+    profiles: Profiles = laws()[kind]
+    return profiles
+
+
+def _cut(lengths: Ints, q: int) -> Ints:
+    """The first lengths that hold `q`, the last one cut; they hold at least `q` in all."""
+    ends = np.cumsum(lengths)
+    n = int(np.searchsorted(ends, q)) + 1
+    out = lengths[:n].copy()
+    out[-1] -= int(ends[n - 1]) - q
     return out
 
 
-def _clients(path: Path) -> list[tuple[Floats, float]]:
-    """Per client its windows' rates in order, and the median CV of its gaps."""
-    rows: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as f:
-        for r in csv.DictReader(f):
-            rate, cv = float(r["rate_rps"] or 0), float(r["cv"] or 0)
-            if rate > 0 and cv > 0:
-                rows.setdefault((r["model"], r["client"]), []).append((float(r["t_s"]), rate, cv))
-    kept = [np.array(sorted(v)) for v in rows.values() if len(v) >= 12]
-    return [(w[:, 1], float(np.clip(np.median(w[:, 2]), 0.3, 6.0))) for w in kept]
+def _lengths(rng: np.random.Generator, p: Profiles, q: int) -> tuple[Ints, Ints]:
+    """Profile and turns of each session of `q` exchanges."""
+    n = min(q, 8 + int(4 * q / p.usual))
+    at = np.searchsorted(p.mass, rng.random(n) * p.mass[-1])
+    size = np.exp(p.turns[at, 0] + p.turns[at, 1] * rng.normal(0, 1, n))
+    lengths = np.maximum(np.rint(size), 1).astype(np.int64)
+    lengths[-1] += max(0, q - int(lengths.sum()))
+    lengths = _cut(lengths, q)
+    return at[: len(lengths)], lengths
 
 
-@dataclass(frozen=True)
-class Flow:
-    workers: int = 4
-    per_minute: float = 0.0
-    barrier: int = 0
-    sleep: float = 0.0
-    pause: float = 0.0
-    batch: bool = False
+def _gaps(rng: np.random.Generator, p: Profiles, at: Ints, lengths: Ints) -> Floats:
+    """Gap before each exchange (q,), 0 at a session's first: order statistics of its profile, in a correlated order."""
+    q = int(lengths.sum())
+    first = np.cumsum(lengths) - lengths
+    which = np.repeat(np.arange(len(lengths)), lengths)
+    angle = 0.5 * np.arcsin(np.clip(2 * p.lag[at], -0.95, 0.95))[which]
+    e = rng.normal(0, 1, q + 1)
+    z = np.cos(angle) * e[1:] + np.sin(angle) * e[:-1]
+    z[first] = -np.inf
+    rank = np.empty(q)
+    rank[np.lexsort((z, which))] = np.arange(q)
+    rank -= (first + 1)[which]
+    count = (lengths - 2)[which]
+    u = np.where(count > 0, (rank + rng.uniform(-0.45, 0.45, q)) / np.maximum(count, 1), rng.random(q))
+    u = np.clip(u, 0.0, 1.0)
+    k = np.minimum(np.searchsorted(KNOTS, u, "right") - 1, len(KNOTS) - 2)
+    rows = at[which]
+    low, high = p.gaps[rows, k], p.gaps[rows, k + 1]
+    value = low + (high - low) * (u - KNOTS[k]) / (KNOTS[k + 1] - KNOTS[k])
+    gaps = np.exp(value + (p.shift[at] * rng.normal(0, 0.7, len(at)))[which])
+    gaps[first] = 0.0
+    return np.asarray(gaps)
 
 
-def context_tokens(kind, rng, prompt_tokens, depth):
-    return prompt_tokens + (depth // 2) * rng.lognormal(np.log(260), 0.5, len(depth))
+def _sittings(kind: str, rng: np.random.Generator, q: int, start: float, span: float) -> tuple[Floats, Bools]:
+    """Sessions of a person or an agent over an account's life."""
+    p = _profiles(kind)
+    at, lengths = _lengths(rng, p, q)
+    fresh = np.zeros(q, bool)
+    fresh[np.cumsum(lengths) - lengths] = True
+    return _place(rng, _gaps(rng, p, at, lengths), lengths, start, span, kind == "people"), fresh
 
 
-def output_tokens(kind, rng, q):
-    return 230 * rng.lognormal(0, 0.8, q)
+def people(rng: np.random.Generator, fresh: Bools, gaps: Floats, start: float, span: float) -> Floats:
+    """Times of a person: `fresh` marks where a conversation starts, `gaps` known seconds since the turn before, or NaN.
+
+    Whole minutes are taken for a minute clock. Two of five conversations follow the one before within minutes.
+    """
+    q, p = len(fresh), _profiles("people")
+    begins = np.asarray(fresh, bool).copy()
+    begins[0] = True
+    lengths = np.diff(np.flatnonzero(begins), append=q)
+    at = np.searchsorted(p.mass, rng.random(len(lengths)) * p.mass[-1])
+    drawn = _gaps(rng, p, at, lengths)
+    minute = ~np.isnan(gaps) & (gaps % 60 == 0)
+    known = np.clip(np.where(minute, gaps + rng.uniform(2, 58, q), gaps), 0.5, 4 * 3600)
+    steps = np.where(np.isnan(known) | begins, drawn, known)
+    sitting = begins & (rng.random(q) < 0.6)
+    sitting[0] = True
+    steps = np.where(begins, rng.lognormal(np.log(150), 1.0, q), steps)
+    return _place(rng, steps, np.diff(np.flatnonzero(sitting), append=q), start, span, True)
 
 
-def conversations(kind, rng, times):
-    idle = np.diff(times, prepend=-np.inf) > 1800
-    return idle | (rng.random(len(times)) < 1 / rng.uniform(2, 14))
+def _place(rng: np.random.Generator, steps: Floats, lengths: Ints, start: float, span: float, awake: bool) -> Floats:
+    """Sessions put at hours of the account's day, never two at once; gaps as given, unless the span is too short."""
+    first = np.cumsum(lengths) - lengths
+    steps[first] = 0.0
+    total = np.cumsum(steps)
+    inside = total - np.repeat(total[first], lengths)
+    took = inside[first + lengths - 1]
+    rest = rng.lognormal(np.log(4000), 0.5, len(first))
+    rest *= np.clip((span - took.sum()) / rest.sum(), 0.0, 1.0)
+    squeeze = min(1.0, span / max(float(took.sum()), 1e-9))
+    need = took * squeeze + rest
+    before = np.cumsum(need) - need
+    starts = np.sort(_pace(rng, start, span, awake)(rng.random(len(first))))
+    starts = before + np.maximum.accumulate(starts - before)
+    starts = np.minimum(starts, start + span - (need.sum() - before))
+    times = np.maximum.accumulate(inside * squeeze + np.repeat(starts, lengths))  # order survives rounding
+    return np.asarray(np.clip(times, start, start + span))
 
 
-def arrivals(kind: str, rng: np.random.Generator, q: int, start, span, flow=None, traces=None) -> Floats:
-    """`q` arrival times of a clock class, an account's whole life within `days`."""
-    if kind == "people":
-        return people(rng, np.ones(q, bool), np.full(q, np.nan), start, span)
-    pace = _pace(rng, start, span)
-    times = {"service": _service, "burst": _burst, "nightly": _nightly, "coding": _coding, "paced": _paced}[kind](
-        rng, q, pace, traces
-    )
-    return times
-
-
-def people(
-    rng: np.random.Generator,
-    fresh: NDArray[np.bool_],
-    gaps: Floats,
-    start,
-    span,
-    traces: Traces | None = None,
-) -> Floats:
-    """Sittings of a person: `fresh` marks where a conversation starts, `gaps` what is known of real gaps (else NaN)."""
-    q = len(fresh)
-    pace = _pace(rng, start, span, awake=True)
-    typical = float(rng.lognormal(np.log(70), 0.6))
-    drawn = _blocks(rng, traces.people, q) if traces else rng.lognormal(np.log(typical), 0.9, q)
-    minute = (~np.isnan(gaps)) & (gaps % 60 == 0)
-    known = np.where(minute, gaps + rng.uniform(2, 58, q), gaps)
-    steps = np.where(np.isnan(known), drawn, np.clip(known, 1.0, 4 * 3600))
-    sitting, left = np.zeros(q, bool), 0
-    for i in range(q):
-        if left <= 0 and fresh[i]:
-            sitting[i], left = True, max(1, int(rng.lognormal(np.log(8), 0.7)))
-        left -= 1
-    return _place(rng, steps, sitting, pace)
-
-
-def _life(rng: np.random.Generator, q: int, days: float) -> tuple[float, float]:
-    """An account's first second and its span, from a daily volume around 26."""
-    daily = float(rng.lognormal(np.log(26), 0.9))
-    span = float(np.clip(q / daily, 0.15, days)) * DAY
-    return float(rng.uniform(0, max(days * DAY - span, 1.0))), span
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Cumulated intensity over an account's life: turns uniform numbers into times."""
-
-    edges: Floats
-    mass: Floats
-
-    def at(self, u: Floats) -> Floats:
-        return np.interp(u, self.mass, self.edges)
-
-
-def _pace(rng: np.random.Generator, start: float, span: float, awake: bool = False) -> Pace:
-    """Day and night, days off, growth and restlessness of an account; some run around the clock."""
-    edges = np.linspace(start, start + span, max(int(span / GRID), 12) + 1)
-    mid = (edges[1:] + edges[:-1]) / 2
-    depth = float(rng.uniform(0.9, 1.0)) if awake else float(rng.choice([0.0, 0.3, 0.7, 0.97]))
+def _pace(rng: np.random.Generator, start: float, span: float, awake: bool = False) -> Callable[[Floats], Floats]:
+    """Day and night, days off, growth and restlessness of an account: a function from uniform numbers to times."""
+    n = int(np.clip(span / CELL, 24, 336))
+    edges = np.linspace(start, start + span, n + 1)
+    mid = edges[:-1] + span / n / 2
+    depth = rng.uniform(0.9, 1.0) if awake else (0.0, 0.3, 0.7, 0.97)[int(rng.integers(4))]
     hour = (mid / 3600 + rng.uniform(0, 24)) % 24
     day = np.exp(-0.5 * ((hour - rng.uniform(11, 17)) / rng.uniform(2.5, 4.5)) ** 2)
-    weekend = np.where((mid // DAY) % 7 >= 5, rng.choice([1.0, 1.0, 0.4, 0.05]), 1.0)
-    noise = rng.normal(0, rng.choice([0.1, 0.6, 1.2]), len(mid) // 12 + 2).repeat(12)[: len(mid)]
-    growth = np.exp(rng.choice([0.0, 0.0, 1.0, 2.5]) * (mid - start) / span)
-    rate = ((1 - depth) + depth * day) * weekend * np.exp(noise) * growth + 1e-6
+    weekend = np.where((mid // DAY) % 7 >= 5, (1.0, 1.0, 0.4, 0.05)[int(rng.integers(4))], 1.0)
+    noise = rng.normal(0, (0.1, 0.6, 1.2)[int(rng.integers(3))], n // 4 + 1).repeat(4)[:n]
+    growth = (0.0, 0.0, 1.0, 2.5)[int(rng.integers(4))] * (mid - start) / span
+    rate = ((1 - depth) + depth * day) * weekend * np.exp(noise + growth) + 1e-6
     mass = np.concatenate([[0.0], np.cumsum(rate)])
-    return Pace(edges, mass / mass[-1])
+    return lambda u: np.asarray(np.interp(u, mass / mass[-1], edges))
 
 
-def _service(rng: np.random.Generator, q: int, pace: Pace, traces: Traces | None) -> Floats:
-    """A renewal process with the CV of a real API client, at that client's changing rate."""
-    cv = float(np.clip(rng.lognormal(np.log(1.4), 0.55), 0.5, 6.0))
-    if traces:
-        rates, cv = traces.clients[int(rng.integers(len(traces.clients)))]
-        first = int(rng.integers(len(rates) - 11))
-        part = rates[first : first + max(12, len(pace.edges) - 1)]
-        mass = np.concatenate([[0.0], np.cumsum(part)])
-        pace = Pace(np.linspace(pace.edges[0], pace.edges[-1], len(mass)), mass / mass[-1])
-    steps = _weibull(rng, cv, q) if rng.random() < 0.3 else rng.gamma(1 / cv**2, cv**2, q)
-    return pace.at(np.cumsum(steps + 1e-9) / (steps.sum() + float(steps.mean()) + 1e-6))
+def _service(rng: np.random.Generator, q: int, start: float, span: float) -> Floats:
+    """A real client's windows of ten minutes, some in a row; or a renewal process of its CV over its day."""
+    t = laws()["service"]
+    c = int(np.searchsorted(t["mass"], rng.random() * t["mass"][-1]))
+    if rng.random() < STEADY:
+        shape = np.full(q, np.exp(-2 * t["cv"][c, 6]))
+        steps = rng.standard_gamma(shape) + 1e-6
+        return np.asarray(_pace(rng, start, span)(np.cumsum(steps) / (steps.sum() * (1 + 1 / q))))
+    n = q // 8 + 2
+    size = np.exp(np.interp(rng.random(n), KNOTS, t["requests"][c]))
+    size *= max(1.0, 2 * q * WINDOW / (span * float(size.mean())))
+    size = np.maximum(size, 8.0)
+    lengths = _cut(np.rint(size).astype(np.int64), q)
+    cv = np.exp(np.interp(rng.random(len(lengths)), KNOTS, t["cv"][c]))
+    gaps = _with_cv(rng, cv, lengths) * (WINDOW / size[: len(lengths)]).repeat(lengths)
+    begins = rng.random(len(lengths)) >= t["stay"][c]
+    begins[0] = True
+    stretch = np.diff(np.append((np.cumsum(lengths) - lengths)[begins], q))
+    return _place(rng, gaps, stretch, start, span, False)
 
 
-def _weibull(rng: np.random.Generator, cv: float, q: int) -> Floats:
-    return rng.weibull(max(cv**-1.086, 0.25), q)
+def _with_cv(rng: np.random.Generator, cv: Floats, lengths: Ints) -> Floats:
+    """Gamma gaps of mean 1 with the CV asked for in each window (q,): a draw from each of its quantiles, shuffled."""
+    which = np.repeat(np.arange(len(lengths)), lengths)
+    order = np.lexsort((rng.random(len(which)), which))
+    rank = np.arange(len(which)) - (np.cumsum(lengths) - lengths)[which]
+    shape = np.clip(cv**-2.0, 0.02, 50)[which]
+    gaps = np.empty(len(which))
+    gaps[order] = gammaincinv(shape, (rank + rng.random(len(which))) / lengths[which]) + 1e-9
+    return np.asarray(gaps / (np.bincount(which, gaps) / lengths)[which])
 
 
-def _paced(rng: np.random.Generator, q: int, pace: Pace, traces: Traces | None) -> Floats:
+def _paced(rng: np.random.Generator, q: int, start: float, span: float) -> Floats:
     """A steady drip below a limit, with some jitter."""
-    steps = rng.gamma(*(lambda k: (k, 1 / k))(float(rng.lognormal(np.log(4), 0.8))), q)
-    u = np.cumsum(steps) / (steps.sum() + 1)
-    even = pace.edges[0] + u * (pace.edges[-1] - pace.edges[0])
-    return 0.7 * even + 0.3 * pace.at(u) if rng.random() < 0.6 else pace.at(u)
+    shape = float(rng.lognormal(np.log(4), 0.8))
+    steps = rng.standard_gamma(shape, q) + 1e-6
+    u = np.cumsum(steps) / (steps.sum() * (1 + 1 / q))
+    even = start + u * span
+    return np.asarray(even if rng.random() < 0.4 else 0.7 * even + 0.3 * _pace(rng, start, span)(u))
 
 
-def _run(rng: np.random.Generator, m: int, workers: int, latency: float, traces: Traces | None) -> Floats:
-    """Offsets of one batch run: `workers` requests in flight, a pause now and then for a rate limit."""
-    if traces and rng.random() < 0.6:
-        steps = _blocks(rng, traces.runs, m) * (latency / 8)
-        return np.asarray(np.cumsum(steps) - steps[0])
-    each = -(-m // workers)
-    took = rng.lognormal(np.log(latency), 0.6, (workers, each))
-    took[:, 0] = rng.uniform(0, 0.5, workers)
-    times = np.sort(np.cumsum(took, axis=1).ravel())[:m]
-    pauses = np.cumsum((rng.random(m) < 0.01) * rng.choice([10.0, 30.0, 60.0], m))
-    return np.asarray(times + pauses)
+def _runs(kind: str, rng: np.random.Generator, q: int, start: float, span: float, flow: Flow) -> Floats:
+    """Batch runs: the same hour on several days, or a few at any time."""
+    if kind == "nightly":
+        n = int(np.clip(span // DAY, 1, max(1, q // 5)))
+        at = start + rng.uniform(0, min(DAY, span / n)) + DAY * np.arange(n) + np.minimum(rng.exponential(60, n), 600)
+        share = np.full(n, 1 / n)
+    else:
+        n = int(np.clip(rng.geometric(0.3), 1, max(1, q // 5)))
+        at = np.sort(_pace(rng, start, span)(rng.random(n)))
+        share = rng.dirichlet(np.full(n, 1.5))
+    sizes = np.diff(np.rint(np.concatenate([[0.0], np.cumsum(share)]) * q)).astype(np.int64)
+    run, offsets = run_offsets(rng, sizes[sizes > 0], flow)
+    return np.sort(at[sizes > 0][run] + offsets)
 
 
-def _runs(rng: np.random.Generator, starts: Floats, q: int, traces: Traces | None, even: bool) -> Floats:
-    workers = int(rng.choice([1, 1, 2, 4, 8, 16, 32, 64]))
-    latency = float(rng.lognormal(np.log(8), 0.7))
-    share = np.full(len(starts), 1 / len(starts)) if even else rng.dirichlet(np.full(len(starts), 1.5))
-    sizes = np.diff(np.round(np.concatenate([[0.0], np.cumsum(share)]) * q)).astype(int)
-    parts = [s + _run(rng, int(m), workers, latency, traces) for s, m in zip(starts, sizes, strict=True) if m]
-    return np.sort(np.concatenate(parts))
+def context_tokens(kind: str, rng: np.random.Generator, prompt_tokens: Floats, depth: Ints) -> Ints:
+    """Input tokens (q,) of exchanges whose own prompt has `prompt_tokens`, `depth` exchanges into a conversation."""
+    t, q = laws()["tokens"], len(depth)
+    own = np.asarray(prompt_tokens, float) * rng.uniform(0.95, 1.1) + rng.uniform(4, 12)
+    if kind == "coding":
+        again = (depth == 0) | (rng.random(q) < t["coding_reset"])
+        u = rng.random(q)[np.maximum.accumulate(np.where(again, np.arange(q), 0))] * 32
+        part = np.interp(np.log1p(depth), np.log1p(DEPTHS), np.arange(len(DEPTHS)))
+        value = _grid(t["coding_in"], part, u)
+        return np.asarray(np.maximum(np.exp(value), own), np.int64)
+    if kind == "service":
+        name = "azure_in" if rng.random() < 0.5 else "mooncake_in"
+        drawn = np.exp(np.interp(rng.random(q) * 32, np.arange(33), t[name]))
+        return np.asarray(np.maximum(drawn, own), np.int64)
+    first = np.maximum.accumulate(np.where(depth == 0, np.arange(q), 0))
+    said = np.cumsum(own + np.exp(rng.normal(5.0, 0.9, q)))
+    before = np.concatenate([[0.0], said])
+    fixed = rng.lognormal(np.log(120), 1.0) if kind != "people" else 0.0
+    return np.asarray(own + before[:-1] - before[first] + fixed).astype(np.int64)
 
 
-def _burst(rng: np.random.Generator, q: int, pace: Pace, traces: Traces | None) -> Floats:
-    """A few batch runs at any time of the account's life."""
-    runs = int(np.clip(rng.geometric(0.3), 1, max(1, q // 5)))
-    return _runs(rng, pace.at(np.sort(rng.uniform(0, 1, runs))), q, traces, even=False)
+def _grid(table: Floats, row: Floats, u: Floats) -> Floats:
+    """Bilinear look-up: fractional row and fractional quantile level of each item."""
+    i, k = np.minimum(row.astype(int), len(table) - 2), np.minimum(u.astype(int), table.shape[1] - 2)
+    a, b = row - i, u - k
+    low = (1 - b) * table[i, k] + b * table[i, k + 1]
+    high = (1 - b) * table[i + 1, k] + b * table[i + 1, k + 1]
+    return np.asarray((1 - a) * low + a * high)
 
 
-def _nightly(rng: np.random.Generator, q: int, pace: Pace, traces: Traces | None) -> Floats:
-    """The same hour on several days."""
-    first, last = pace.edges[0], pace.edges[-1]
-    nights = int(np.clip((last - first) // DAY, 2, max(2, q // 5)))
-    hour = rng.uniform(0, DAY)
-    starts = (first // DAY) * DAY + hour + DAY * np.arange(nights) + rng.exponential(60, nights)
-    return _runs(rng, starts, q, traces, even=rng.random() < 0.7)
-
-
-def _coding(rng: np.random.Generator, q: int, pace: Pace, traces: Traces | None) -> Floats:
-    """An agent at work: long sessions of quick calls, with waits for a person or a test run."""
-    slow = rng.random(q) < 0.22
-    drawn = np.where(slow, rng.lognormal(np.log(90), 1.2, q), rng.lognormal(np.log(14), 0.5, q))
-    steps = _blocks(rng, traces.coding, q) if traces else drawn
-    sitting = np.zeros(q, bool)
-    at = 0
-    while at < q:
-        sitting[at] = True
-        at += max(3, int(rng.lognormal(np.log(45), 0.9)))
-    return _place(rng, np.clip(steps, 0.2, 6 * 3600), sitting, pace)
-
-
-def _blocks(rng: np.random.Generator, traces: list[Floats], q: int) -> Floats:
-    """`q` real gaps, a whole stretch of one trace after another."""
-    parts: list[Floats] = []
-    have = 0
-    while have < q:
-        trace = traces[int(rng.integers(len(traces)))]
-        first = int(rng.integers(max(1, len(trace) - 20)))
-        parts.append(trace[first : first + 200])
-        have += len(parts[-1])
-    return np.concatenate(parts)[:q]
-
-
-def _place(rng: np.random.Generator, steps: Floats, sitting: NDArray[np.bool_], pace: Pace) -> Floats:
-    """Sittings put at hours of the account's pace, never two at once; gaps inside them as given."""
-    steps = np.where(sitting, 0.0, steps)
-    first = np.flatnonzero(sitting)
-    total = np.cumsum(steps)
-    inside = total - np.repeat(total[first], np.diff([*first, len(steps)]))
-    starts = np.sort(pace.at(rng.uniform(0, 1, len(first))))
-    ends = inside[np.append(first[1:], len(steps)) - 1]
-    rest = rng.lognormal(np.log(4000), 0.5, len(first))
-    for i in range(1, len(first)):
-        starts[i] = max(starts[i], starts[i - 1] + ends[i - 1] + rest[i])
-    return inside + np.repeat(starts, np.diff([*first, len(steps)]))
-
-
-def _fit(times: Floats, days: float) -> Floats:
-    """Moved back, or squeezed if it must be, into the world's days."""
-    limit = days * DAY - 1.0
-    times = np.sort(times)
-    times = times - max(0.0, min(float(times[-1]) - limit, float(times[0])))
-    return times * min(1.0, limit / max(float(times[-1]), 1.0))
+def output_tokens(kind: str, rng: np.random.Generator, q: int) -> Ints:
+    """Output tokens (q,): of coding agents, else of one of two chat services, part of the spread between accounts."""
+    t = laws()["tokens"]
+    between = float(t["between"])
+    z = np.sqrt(between) * rng.normal() + np.sqrt(1 - between) * rng.normal(0, 1, q)
+    name = "coding_out" if kind == "coding" else "azure_out" if rng.random() < 0.5 else "mooncake_out"
+    return np.asarray(np.maximum(np.exp(np.interp(ndtr(z) * 32, np.arange(33), t[name])), 1), np.int64)

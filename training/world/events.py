@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.world.clocks import DAY
+from training.world.flows import outages
 from training.world.settings import WorldSettings
 
 HOUR = 3600.0
@@ -59,10 +60,8 @@ def live_through(
         shift[soon] = -np.ceil((first[soon] - what.dearer) / DAY) * DAY
     times = times + shift[sitting]
     for start, end in what.outages:
-        hit = (times >= start) & (times < end)
-        if hit.any():
-            times = np.where(hit, end + (times - start) * 0.1 + rng.exponential(20.0, len(times)), times)
-            again |= hit & (rng.random(len(times)) < 0.3)
+        again |= (times >= start) & (times < end) & (rng.random(len(times)) < 0.3)
+    times = outages(times, np.array(what.outages).reshape(-1, 2), rng)
     order = np.argsort(times, kind="stable")
     limit = what.days * DAY - 1.0
     return np.clip(times[order], 0.0, limit), again[order]

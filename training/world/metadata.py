@@ -75,7 +75,6 @@ class Request:
     reasoning: float
     stream: bool
     threaded: bool
-    verbose: float
 
 
 class Identity(NamedTuple):
@@ -151,7 +150,6 @@ def _request(rnd: Random, style: str, client: Client) -> Request:
         reasoning=1.0 if measured and client.reasoning else rnd.choices([0.0, 1.0, rnd.random()], [0.6, 0.25, 0.15])[0],
         stream=rnd.random() < (0.25 if api else 0.92),
         threaded=rnd.random() < (0.25 if api else 0.8),
-        verbose=rnd.lognormvariate(0, 0.5),
     )
 
 
@@ -197,6 +195,7 @@ def models_over_time(
     return np.where((model == MODELS.index(NEWEST)) & (day < release), fallback, model)
 
 
+MEASURED = ("coding", "service")  # clock classes whose answers are as long as measured, whatever is asked
 STOPS = ("end_turn", "max_tokens", "tool_use", "refusal")
 LONG = np.array([WORDS[c] for c in CAPABILITIES] + [230], np.float64) ** 0.5 * 230**0.5
 
@@ -205,19 +204,21 @@ def usage(
     rng: np.random.Generator,
     request: Request,
     caps: NDArray[np.int8],
-    drawn: NDArray[np.float64],
-    context: NDArray[np.float64],
+    clock: str,
+    drawn: NDArray[np.int64],
+    context: NDArray[np.int64],
 ) -> dict[str, Any]:
     """Ceilings, temperatures, reasoning, tokens and stop reasons of an account's requests.
 
-    `caps` numbers capabilities (-1 unknown), `drawn` is the clock class's answer length in tokens, `context` its
-    prompt with what goes before it.
+    `caps` numbers capabilities (-1 unknown), `drawn` is the answer length in tokens by the law of the clock class,
+    `context` the prompt's with what goes before it.
     """
     q = len(caps)
     at = rng.integers(len(request.ceilings) * len(request.heats), size=q)
     ceilings = np.array(request.ceilings, np.int64)[at % len(request.ceilings)]
     reasoning = rng.random(q) < request.reasoning
-    drawn = drawn * (LONG[caps] / 230) * request.verbose * np.where(reasoning, 1.7, 1.0)
+    if clock not in MEASURED:
+        drawn = drawn * (LONG[caps] / 230) * np.where(reasoning, 1.7, 1.0)
     limit = np.where(ceilings < 0, 64_000, ceilings)
     output = np.maximum(1, np.minimum(drawn, limit)).astype(np.int64) * request.n
     kind = rng.random(q)
@@ -228,5 +229,5 @@ def usage(
     return {
         "max_tokens": ceilings, "temperature": np.array(request.heats)[at % len(request.heats)],
         "reasoning": reasoning, "output_tokens": output, "stop_reason": stop,
-        "input_tokens": (context * rng.uniform(0.9, 1.15, q) + fixed + 1).astype(np.int64),
+        "input_tokens": (context + fixed + 1).astype(np.int64),
     }  # fmt: skip
