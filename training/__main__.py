@@ -111,6 +111,20 @@ def world(
     print(json.dumps({"accounts": made.accounts, "exchanges": made.exchanges, "by_kind": made.by_kind}))
 
 
+@app.command("fit-clocks")
+def fit_clocks(
+    corpora: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of public prompts and clocks.")],
+    out: Annotated[Path | None, typer.Option(help="File to write (default: the laws that the world uses).")] = None,
+) -> None:
+    """Fit the laws of the world's clocks to real traces anew (about ten seconds).
+
+    Example: python -m training fit-clocks --corpora corpora
+    """
+    from training.world.laws import FILE, fit_laws, save
+
+    save(fit_laws(corpora), out or FILE)
+
+
 @app.command()
 def run(
     traffic: Annotated[list[Path], typer.Option(exists=True, help="File or folder of exchange records; repeatable.")],

@@ -153,13 +153,8 @@ class _Stages:
         if client is None or (stage == "ask" and self.h.plan.family in self.h.grammar.harvest):
             yield prompt, cap
             return
-        piece = prompt[0] if len(prompt) == 1 else None
-        yield client.prompt(self.h.own, _given(piece, self.h.lang))
-
-
-def _given(piece: int | None, lang: str) -> dict[str, list[int]] | None:
-    names = ("seed", "problem", "question", f"{lang}_question", f"{lang}_problem")
-    return None if piece is None else {name: [piece] for name in names}
+        names = ("seed", "problem", "question", f"{self.h.lang}_question", f"{self.h.lang}_problem")
+        yield client.prompt(self.h.own, {name: [prompt] for name in names})
 
 
 def _client(g: Grammar, rnd: Random, templates: list[Template], most: int) -> Batch | None:

@@ -38,6 +38,7 @@ class Template(NamedTuple):
     text: str
 
 
+Given = Mapping[str, Sequence[int | Prompt]]  # slot -> pieces or whole prompts
 Part = int | tuple[str, Any]  # a literal piece, or ("#", (low, high)), ("@", slot), ("", slot)
 
 
@@ -112,9 +113,9 @@ class Grammar:
         text: str,
         rnd: Random,
         pinned: dict[str, int] | None = None,
-        given: Mapping[str, Sequence[int]] | None = None,
+        given: Given | None = None,
     ) -> Prompt:
-        """`text` with every slot drawn; `pinned` keeps what `{@name}` drew, `given` has pieces for whole slots."""
+        """`text` with every slot drawn; `pinned` keeps what `{@name}` drew, `given` is what some slots may hold."""
         random, out = rnd.random, []
         for part in self.compile(text):
             if isinstance(part, int):
@@ -127,7 +128,11 @@ class Grammar:
             piece = -1 if pinned is None or kind != "@" else pinned.get(what, -1)
             if piece < 0:
                 choice = given[what] if given and what in given else self.slots[what]
-                piece = choice[int(random() * len(choice))]
+                value = choice[int(random() * len(choice))]
+                if not isinstance(value, int):
+                    out += value
+                    continue
+                piece = value
                 if kind == "@" and pinned is not None:
                     pinned[what] = piece
             if out and out[-1] in self.articles and english(what) and self.pool.begins_with_vowel(piece):
@@ -144,7 +149,7 @@ class Batch:
     templates: list[Template]
     pinned: dict[str, int] = field(default_factory=dict)
 
-    def prompt(self, rnd: Random, given: Mapping[str, Sequence[int]] | None = None) -> tuple[Prompt, str]:
+    def prompt(self, rnd: Random, given: Given | None = None) -> tuple[Prompt, str]:
         """One prompt and its capability."""
         template = pick(rnd, self.templates)
         return self.grammar.fill(template.text, rnd, self.pinned, given), template.capability
@@ -224,7 +229,7 @@ def batch(g: Grammar, templates: list[Template], rnd: Random, *, lang: str | Non
 
 def conversation(
     g: Grammar, rnd: Random, workload: str, lang: str, turns: int, sloppy: float,
-    given: Mapping[str, Sequence[int]] | None = None,
+    given: Given | None = None,
 ) -> tuple[list[Prompt], str]:  # fmt: skip
     """A person's conversation: an opening in their own words, then follow-ups.
 
