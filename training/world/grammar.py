@@ -181,6 +181,7 @@ def tables() -> tuple[dict[str, list[Template]], dict[str, list[Template]], dict
         if key.startswith("follow/")
     }
     pairs = [(lang, pair) for lang in LANGUAGES for pair in _read(f"pairs/{lang}")["pair"]]
+    pairs += [("en", pair) for pair in _read("pairs/en_more")["pair"]]
     harvest: dict[str, list[Template]] = {}
     programs = _templates(honest)
     for lang, p in pairs:
@@ -193,7 +194,7 @@ def tables() -> tuple[dict[str, list[Template]], dict[str, list[Template]], dict
 def load_grammar(pool: Pool | None = None) -> Grammar:
     """The grammar of the package's data files over `pool`, every template compiled."""
     harvest, honest, follow = tables()
-    values = _read("slots") | _read("slots_world") | _read("honest")["slots"]
+    values = _read("slots") | _read("slots_more") | _read("slots_world") | _read("honest")["slots"]
     g = Grammar(pool or Pool(), harvest, honest, follow, values)
     for text in [t.text for side in (harvest, honest) for group in side.values() for t in group]:
         g.compile(text)
