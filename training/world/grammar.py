@@ -26,6 +26,7 @@ CAPABILITIES = (
     "data_synthesis", "rewriting_cleaning", "chat", "extraction_labelling", "translation", "support",
 )  # fmt: skip
 LANGUAGES = ("en", "zh", "ja", "es", "de", "fr", "ru", "ar", "hi")
+MORE = ("en_more", "en_wide")  # more pairs in English
 SLOT = re.compile(r"\{(@?[a-z_]+|#\d+-\d+)\}")
 ARTICLES = (" a ", "a ", "\na ")
 DRAWS = 300  # values drawn ahead of a slot whose values hold slots themselves
@@ -181,7 +182,7 @@ def tables() -> tuple[dict[str, list[Template]], dict[str, list[Template]], dict
         if key.startswith("follow/")
     }
     pairs = [(lang, pair) for lang in LANGUAGES for pair in _read(f"pairs/{lang}")["pair"]]
-    pairs += [("en", pair) for pair in _read("pairs/en_more")["pair"]]
+    pairs += [("en", pair) for name in MORE for pair in _read(f"pairs/{name}")["pair"]]
     harvest: dict[str, list[Template]] = {}
     programs = _templates(honest)
     for lang, p in pairs:
