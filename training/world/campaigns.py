@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from training.world.clients import clients
 from training.world.corpora import Corpora, Unit, capability
-from training.world.grammar import Batch, Grammar, Template, batch, shuffled
+from training.world.grammar import Batch, Grammar, Template, batch, pinned, shuffled
 from training.world.people import Script, Texts, human_text, human_workload
 from training.world.pool import Prompt
 
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
     from training.world.plan import Plan
 
 WRAPPERS = {
-    "gpteacher_codegen": ("oss_code", "evol_instruct"), "gpteacher_roleplay": ("chat_sim", "persona_tasks"),
-    "gpteacher_toolformer": ("tool_synth", "rewrite_clean"), "seal_tools": ("tool_synth", "agent_traces"),
-    "contest_reasoning": ("boxed_math", "cot_traces", "judge_pairs"), "metamath": ("boxed_math", "cot_traces"),
-    "biggen_rubrics": ("rubric_grading", "judge_pairs"), "evolved": ("evol_instruct", "agent_traces"),
-    "self_instruct_seeds": ("evol_instruct", "rewrite_clean"),
+    "gpteacher_codegen": ("oss_code", "evol_instruct", "two_sections", "spec_to_code"),
+    "gpteacher_roleplay": ("chat_sim", "persona_tasks", "forced_start"),
+    "gpteacher_toolformer": ("tool_synth", "rewrite_clean"),
+    "seal_tools": ("tool_synth", "agent_traces", "api_pool", "react_steps"),
+    "contest_reasoning": ("boxed_math", "cot_traces", "judge_pairs", "difficulty_ladder", "thinking_traces"),
+    "metamath": ("boxed_math", "cot_traces", "rephrase_backward"),
+    "biggen_rubrics": ("rubric_grading", "judge_pairs", "fixed_line_rubric"),
+    "evolved": ("evol_instruct", "agent_traces"), "self_instruct_seeds": ("evol_instruct", "rewrite_clean"),
 }  # fmt: skip
-SUITS_ALL = ("evol_instruct", "rubric_grading", "cot_traces", "rewrite_clean")
-JUDGES = ("rubric_grading", "judge_pairs")
-MAKERS = ("list_synth", "topic_tree")
-FIXERS = ("rewrite_clean",)
+SUITS_ALL = ("evol_instruct", "rubric_grading", "cot_traces", "rewrite_clean", "thinking_traces")
+JUDGES = ("rubric_grading", "judge_pairs", "aspect_scores", "fixed_line_rubric", "solution_choice", "reward_critique")
+MAKERS = ("list_synth", "topic_tree", "json_pairs")
+FIXERS = ("rewrite_clean", "trace_summary")
 PREFIXED = ("metamath", "contest_reasoning")
 ORDERED = ("api_bank", "glaive", "swe_agent")
 GOALS = {
@@ -158,7 +161,7 @@ class _Stages:
 
 
 def _client(g: Grammar, rnd: Random, templates: list[Template], most: int) -> Batch | None:
-    return Batch(g, rnd.sample(templates, min(len(templates), max(most, rnd.randint(1, 2))))) if templates else None
+    return pinned(g, rnd, shuffled(rnd, templates, max(most, rnd.randint(1, 2)))) if templates else None
 
 
 def _holding(g: Grammar, names: Sequence[str], lang: str) -> list[Template]:
@@ -202,7 +205,7 @@ def _camel(h: Harvest, corpora: Corpora) -> Iterator[Item]:
     """Role-playing pairs with the corpora's roles in the grammar's templates."""
     roles = [u.pieces[0] for u in corpora.material("camel_slots") if u.key.partition("#")[0].endswith("role")]
     pool = [t for f in ("chat_sim", "persona_tasks") for t in h.grammar.harvest[f] if "{role}" in t.text]
-    client = Batch(h.grammar, h.shared.sample(pool, min(len(pool), h.shared.randint(1, 3))))
+    client = pinned(h.grammar, h.shared, shuffled(h.shared, pool, h.shared.randint(1, 3)))
     while True:
         yield [client.prompt(h.own, {"role": roles} if roles else None)]
 

@@ -226,7 +226,13 @@ def batch(g: Grammar, templates: list[Template], rnd: Random, *, lang: str | Non
     if lang not in langs:
         lang = "en" if "en" in langs and rnd.random() < 0.6 else pick(rnd, langs)
     pool = [t for t in templates if t.lang == lang]
-    return Batch(g, rnd.sample(pool, min(len(pool), rnd.randint(1, most))))
+    return pinned(g, rnd, rnd.sample(pool, min(len(pool), rnd.randint(1, most))))
+
+
+def pinned(g: Grammar, rnd: Random, templates: list[Template]) -> Batch:
+    """A batch of these templates with its pinned slots drawn."""
+    parts = [part for t in templates for part in g.compile(t.text) if not isinstance(part, int) and part[0] == "@"]
+    return Batch(g, templates, {slot: pick(rnd, g.slots[slot]) for _, slot in parts})
 
 
 def conversation(

@@ -10,7 +10,7 @@ from itertools import cycle
 from random import Random
 
 from training.world.corpora import Corpora, Unit, capability, slotted
-from training.world.grammar import LANGUAGES, Batch, Template, batch, conversation, pick, shuffled
+from training.world.grammar import LANGUAGES, Template, batch, conversation, pick, pinned, shuffled
 from training.world.people import Script, Texts, human_text, human_workload
 from training.world.pool import Prompt
 
@@ -141,7 +141,7 @@ def _templated(texts: Texts, rnd: Random, name: str, units: list[Unit], corpora:
     holes = ("{text}", "{question}", "{" + lang + "_text}")
     known = texts.grammar.honest[name]
     templates = [t for t in known if any(h in t.text for h in holes) and (t.lang == "en" or t.lang == lang)]
-    client = Batch(texts.grammar, [rnd.choice(templates or known)])
+    client = pinned(texts.grammar, rnd, [rnd.choice(templates or known)])
     passages = corpora.extracts
     for unit in cycle(shuffled(rnd, units, q)):
         for piece in unit.pieces:
