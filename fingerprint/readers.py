@@ -28,6 +28,9 @@ __all__ = ["SUFFIXES", "Rejects", "read"]
 LINES: Final = (".jsonl", ".ndjson", ".json")
 SUFFIXES: Final = (*LINES, *(line + packed for line in LINES for packed in (".gz", ".zst")), ".parquet")
 LINE_LIMIT: Final = 256 << 20  # bytes of a line; a longer one is a rejected record
+CHUNK: Final = 1 << 16
+PIECE: Final = 2  # bytes that a decompressor gets at once near damage: it keeps what it made in a call that fails
+BACK: Final = 1 << 18  # how far before the place where damage was noticed that begins
 BATCH_BYTES: Final = 32 << 20
 DAMAGE: Final = (OSError, EOFError, zlib.error, pa.ArrowException)
 KNOWN: Final = frozenset(FIELDS)
@@ -85,8 +88,10 @@ def _no_number(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
-def _record(line: bytes, rejects: Rejects) -> Exchange:
+def _record(line: bytes | None, rejects: Rejects) -> Exchange:
     """One line; raises ``ExchangeError``."""
+    if line is None:
+        raise ExchangeError("too_long")
     try:
         record = _DECODER.decode(line.decode())
     except UnicodeDecodeError:
@@ -101,24 +106,45 @@ def _record(line: bytes, rejects: Rejects) -> Exchange:
     return exchange
 
 
-def _lines(stream: BinaryIO, file: str, rejects: Rejects) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines that are not blank; what is longer than the limit is skipped to its end."""
-    number, length = 0, 0
+class _Held:
+    """The beginning of a line whose end has not been read; of one over the limit only its length."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+
+    def add(self, part: bytes) -> None:
+        """One more piece of the line."""
+        self.size += len(part)
+        if self.size > LINE_LIMIT:
+            self.parts.clear()
+        elif part:
+            self.parts.append(part)
+
+    def take(self, part: bytes) -> bytes | None:
+        """The line that ends with ``part``; None if it is longer than the limit. Holds nothing afterwards."""
+        self.add(part)
+        line = b"".join(self.parts) if self.size <= LINE_LIMIT else None
+        self.parts, self.size = [], 0
+        return line
+
+
+Line = tuple[int, bytes | None, bool]  # number, text (None if it is too long), whether the file stops in it
+
+
+def _split(chunks: Iterable[bytes], file: str, rejects: Rejects) -> Iterator[Line]:
+    """All lines; damage ends the file."""
+    number, held = 1, _Held()
     try:
-        while line := stream.readline(LINE_LIMIT):
-            ends = line.endswith(b"\n")
-            if length == 0:
+        for chunk in chunks:
+            *ended, rest = chunk.split(b"\n")
+            for text in ended:
+                yield number, held.take(text) if held.size or len(text) > LINE_LIMIT else text, False
                 number += 1
-            if length == 0 and (ends or len(line) < LINE_LIMIT):
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                if line and not line.isspace():
-                    yield number, line
-            elif length == 0:
-                rejects.add("too_long", file, [number])
-            length = 0 if ends else length + len(line)
+            held.add(rest)
     except DAMAGE:
-        rejects.add("damaged_file", file, [number + 1])
+        rejects.add("damaged_file", file, [number])
+    yield number, held.take(b""), True
 
 
 class _Into(NamedTuple):
@@ -130,17 +156,21 @@ class _Into(NamedTuple):
     batch_rows: int
 
 
-def _jsonl(stream: BinaryIO, file: str, into: _Into) -> Iterator[Batch]:
+def _jsonl(chunks: Iterable[bytes], file: str, into: _Into) -> Iterator[Batch]:
     rows: list[Exchange] = []
     size = 0
-    for number, line in _lines(stream, file, into.rejects):
+    for number, text, cut in _split(chunks, file, into.rejects):
+        if number == 1 and text:
+            text = text.removeprefix(b"\xef\xbb\xbf")
+        if text is not None and (not text or text.isspace()):
+            continue
         try:
-            rows.append(_record(line, into.rejects))
+            rows.append(_record(text, into.rejects))
         except ExchangeError as error:
-            cut = not line.endswith(b"\n") and error.reason in ("invalid_json", "invalid_utf8")
+            cut = cut and error.reason in ("invalid_json", "invalid_utf8")
             into.rejects.add("truncated_line" if cut else error.reason, file, [number])
             continue
-        size += len(line)
+        size += len(text or b"")
         if len(rows) >= into.batch_rows or size >= BATCH_BYTES:
             yield batch_of(rows, into.accounts, into.sessions)
             rows, size = [], 0
@@ -172,12 +202,57 @@ def _parquet(path: Path, into: _Into) -> Iterator[Batch]:
             yield batch
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.suffix.lower() == ".gz":
-        return io.BufferedReader(gzip.open(path), 1 << 16)
-    if path.suffix.lower() == ".zst":
-        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), 1 << 16)
-    return path.open("rb")
+class _Slowly(io.RawIOBase):
+    """A file of which, from some place on, little is given at once: what comes before damage comes out."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._file, self._start = path.open("rb", buffering=0), start
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        little = self._file.tell() >= self._start
+        return self._file.readinto(memoryview(into)[: PIECE if little else CHUNK]) or 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _unpacked(file: BinaryIO | io.RawIOBase, suffix: str) -> Any:
+    """The decompressed stream of an open file, or the file itself."""
+    if suffix == ".gz":
+        return gzip.GzipFile(fileobj=file)
+    return pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd") if suffix == ".zst" else file
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The decompressed content; where it is damaged, first whatever comes before the damage."""
+    done, suffix = 0, path.suffix.lower()
+    with path.open("rb") as file:
+        stream = _unpacked(file, suffix)
+        try:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+                done += len(chunk)
+        except DAMAGE:
+            if suffix in (".gz", ".zst") and path.is_file():
+                yield from _rest(path, done, file.tell())
+            raise
+
+
+def _rest(path: Path, done: int, near: int) -> Iterator[bytes]:
+    """What can be decompressed beyond ``done`` bytes, the damage being found ``near`` this place of the file."""
+    with _Slowly(path, near - BACK) as file:
+        stream = _unpacked(file, path.suffix.lower())
+        try:
+            while done > 0 and (skipped := len(stream.read(min(done, CHUNK)))):
+                done -= skipped
+            while byte := stream.read(1):
+                yield byte
+        except DAMAGE:
+            return
 
 
 def _is_traffic(path: Path) -> bool:
@@ -200,14 +275,14 @@ def _files(source: Path) -> list[Path]:
 
 def _batches(source: str | Path, into: _Into) -> Iterator[Batch]:
     if str(source) == "-":
-        yield from _jsonl(sys.stdin.buffer, "stdin", into)
+        stream: Any = sys.stdin.buffer
+        yield from _jsonl(iter(lambda: stream.read1(CHUNK), b""), "stdin", into)
         return
     for path in _files(Path(source)):
         if path.suffix.lower() == ".parquet":
             yield from _parquet(path, into)
             continue
-        with _open(path) as stream:
-            yield from _jsonl(stream, path.name, into)
+        yield from _jsonl(_chunks(path), path.name, into)
 
 
 def read(
