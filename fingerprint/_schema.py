@@ -19,6 +19,7 @@ __all__ = ["INNER", "check_schema", "columns_of", "open_parquet", "steps"]
 
 Array = Any  # pyarrow publishes no types
 INNER: Final = {"client": ("ip_prefix", "user_agent"), "account": ("created_at", "plan", "payment_hash")}
+DAMAGE: Final = (OSError, pa.ArrowException)
 STEP_BYTES: Final = 32 << 20  # aimed at in one batch
 CHAT_ROWS: Final = 4096
 MANY_REPEATS: Final = 64  # bytes stored a prompt; under it most prompts are repeats, and are read as such
@@ -132,22 +133,66 @@ def _bytes_a_row(footer: Array, path: str = "") -> float:
     return widest
 
 
-def open_parquet(path: Path) -> Array:
+def open_parquet(path: Path, name: str) -> Array:
     """The open file, repeating columns as distinct values; raises ``TrafficError`` for columns that are off."""
     with pq.ParquetFile(path) as file:
-        footer, kinds = file.metadata, check_schema(file.schema_arrow, path.name)
+        footer, kinds = file.metadata, check_schema(file.schema_arrow, name)
     repeating = _repeating(kinds, footer)
     return pq.ParquetFile(path, read_dictionary=repeating, buffer_size=1 << 20, pre_buffer=False, metadata=footer)
 
 
-def steps(file: Array, batch_rows: int) -> Iterator[Array]:
-    """Record batches of the known columns, of a bounded size."""
+def steps(file: Array, batch_rows: int) -> Iterator[tuple[int, Array | None]]:
+    """Record batches of the known columns, of a bounded size, and the number of the first row of each.
+
+    None in place of a batch: from this row on a row group is damaged; the next ones follow.
+    """
     kinds = check_schema(file.schema_arrow, "")
     rows = min(batch_rows, max(16, int(STEP_BYTES / max(_bytes_a_row(file.metadata), 1))))
     if "messages" in kinds:
         rows = min(rows, CHAT_ROWS)
-    for batch in file.iter_batches(batch_size=rows, columns=list(kinds)):
-        yield from _parts(batch)
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    start = 0
+    for groups in _runs(sizes, rows):
+        yield from _run(lambda some: file.iter_batches(rows, some, list(kinds)), groups, sizes, start)
+        start += sum(sizes[i] for i in groups)
+
+
+def _runs(sizes: list[int], rows: int) -> Iterator[list[int]]:
+    """Row groups to be read together: neighbours that have at most this many rows, or one."""
+    run, held = list[int](), 0
+    for i, size in enumerate(sizes):
+        if run and held + size > rows:
+            yield run
+            run, held = [], 0
+        run.append(i)
+        held += size
+    if run:
+        yield run
+
+
+def _joined(batches: Iterator[Array]) -> list[Array]:
+    """One batch of several small ones."""
+    found = list(batches)
+    return list(pa.Table.from_batches(found).unify_dictionaries().combine_chunks().to_batches()) if found else []
+
+
+def _run(
+    batches: Callable[[list[int]], Iterator[Array]], groups: list[int], sizes: list[int], start: int
+) -> Iterator[tuple[int, Array | None]]:
+    """Several row groups at once or, if any of them is damaged, one at a time."""
+    done = start
+    try:
+        for rows in batches(groups) if len(groups) == 1 else _joined(batches(groups)):
+            for part in _parts(rows):
+                yield done, part
+                done += part.num_rows
+    except DAMAGE:
+        if len(groups) == 1:
+            yield done, None
+            return
+        for i in groups:
+            yield from _run(batches, [i], sizes, start)
+            start += sizes[i]
 
 
 def _parts(rows: Array) -> Iterator[Array]:

@@ -2,7 +2,7 @@
 
 Streams: memory holds one batch, whatever the size of the file. What does not keep the contract is counted in
 ``Rejects`` by reason with its line (the row, in Parquet) and the rest is read. A damaged or cut file gives what
-could be read of it and counts once as ``damaged_file``. Left out: duplicates (``fingerprint.assemble``) and
+could be read of it and counts once as ``damaged_file`` (once a damaged row group). Left out: duplicates (``fingerprint.assemble``) and
 fields inside ``client`` and ``account`` that the contract does not know, which are not noticed.
 """
 
@@ -178,26 +178,25 @@ def _jsonl(chunks: Iterable[bytes], file: str, into: _Into) -> Iterator[Batch]:
         yield batch_of(rows, into.accounts, into.sessions)
 
 
-def _rows(path: Path, into: _Into) -> Iterator[Any]:
-    """Arrow record batches of a Parquet file, up to where it is damaged."""
-    done = 0
+def _rows(path: Path, file: str, into: _Into) -> Iterator[tuple[int, Any]]:
+    """Arrow record batches of a Parquet file and the number of their first row; damaged row groups are left out."""
     try:
-        with open_parquet(path) as file:
-            into.rejects.notice(set(file.schema_arrow.names) - KNOWN)
-            for rows in steps(file, into.batch_rows):
-                yield rows
-                done += rows.num_rows
+        with open_parquet(path, file) as parquet:
+            into.rejects.notice(set(parquet.schema_arrow.names) - KNOWN)
+            for start, rows in steps(parquet, into.batch_rows):
+                if rows is None:
+                    into.rejects.add("damaged_file", file, [start + 1])
+                else:
+                    yield start, rows
     except DAMAGE:
-        into.rejects.add("damaged_file", path.name, [done + 1])
+        into.rejects.add("damaged_file", file, [1])
 
 
-def _parquet(path: Path, into: _Into) -> Iterator[Batch]:
-    done = 0
-    for rows in _rows(path, into):
+def _parquet(path: Path, file: str, into: _Into) -> Iterator[Batch]:
+    for start, rows in _rows(path, file, into):
         batch, faults = to_batch(rows, into.accounts, into.sessions)
         for reason, found in faults.by_reason().items():
-            into.rejects.add(reason, path.name, (found + done + 1).tolist())
-        done += rows.num_rows
+            into.rejects.add(reason, file, (found + start + 1).tolist())
         if len(batch.time_us):
             yield batch
 
@@ -280,7 +279,7 @@ def _batches(source: str | Path, into: _Into) -> Iterator[Batch]:
         return
     for path in _files(Path(source)):
         if path.suffix.lower() == ".parquet":
-            yield from _parquet(path, into)
+            yield from _parquet(path, path.name, into)
             continue
         yield from _jsonl(_chunks(path), path.name, into)
 

@@ -156,15 +156,43 @@ def test_nothing_to_read_is_an_error_of_one_line(tmp_path: Path, name: str, cont
     assert "\n" not in error
 
 
-def test_a_damaged_page_in_parquet(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "t.parquet", numbered(400), row_group_size=100, compression="gzip")
+def harm_row_group(path: Path, group: int) -> None:
+    """Write over a page of its third column."""
     content = bytearray(path.read_bytes())
-    at = pq.ParquetFile(path).metadata.row_group(2).column(6).data_page_offset
+    at = pq.ParquetFile(path).metadata.row_group(group).column(2).data_page_offset
     content[at : at + 40] = b"\xff" * 40
     path.write_bytes(content)
-    told = Told(path, batch_rows=50)
-    assert len(told.rows) == 200
+
+
+@pytest.mark.parametrize("batch_rows", [50, 100, 250, 65536])
+def test_a_damaged_row_group_costs_no_other(tmp_path: Path, batch_rows: int) -> None:
+    """Whether they are read one at a time or together."""
+    path = write_parquet(tmp_path / "t.parquet", numbered(400), row_group_size=100, compression="gzip")
+    expected = Told(path).rows
+    harm_row_group(path, 2)
+    told = Told(path, batch_rows=batch_rows)
+    assert told.rows == expected[:200] + expected[300:]
     assert told.rejects.counts == {"damaged_file": 1}
+    assert told.rejects.places == {"damaged_file": ["t.parquet:201"]}
+
+
+def test_rows_after_a_damaged_row_group_keep_their_numbers(tmp_path: Path) -> None:
+    records = [*numbered(35), GOOD | {"account_id": None}, *numbered(4)]
+    path = write_parquet(tmp_path / "t.parquet", records, row_group_size=10, compression="gzip")
+    harm_row_group(path, 0)
+    harm_row_group(path, 2)
+    told = Told(path)
+    assert told.rejects.places == {
+        "damaged_file": ["t.parquet:1", "t.parquet:21"],
+        "missing:account_id": ["t.parquet:36"],
+    }
+    assert len(told.rows) == 19
+
+
+def test_small_row_groups_are_read_together(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "t.parquet", numbered(300), row_group_size=3)
+    assert Told(path).batches == 1
+    assert Told(path, batch_rows=20).batches == 17
 
 
 def test_a_cut_parquet_file_does_not_hide_the_others(tmp_path: Path) -> None:
