@@ -3,6 +3,7 @@
 Left out: the values in them (``fingerprint._arrow``).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -75,6 +76,15 @@ KINDS: Final[dict[str, Kind]] = {
 }
 
 
+def _repeated(schema: Array) -> str:
+    """A column, or a field of a struct, that is there more than once; empty if none is."""
+    paths = Counter(field.name for field in schema if field.name in FIELDS)
+    for field in schema:
+        if field.name in INNER and pa.types.is_struct(field.type):
+            paths.update(f"{field.name}.{inner.name}" for inner in field.type)
+    return next((path for path, count in paths.items() if count > 1), "")
+
+
 def _leaves(schema: Array) -> dict[str, Array]:
     """Type of each known column, the fields of structs by their path."""
     kinds = {field.name: field.type for field in schema if field.name in FIELDS}
@@ -86,7 +96,9 @@ def _leaves(schema: Array) -> dict[str, Array]:
 
 def check_schema(schema: Array, file: str) -> dict[str, Array]:
     """The types of the columns to read; raises ``TrafficError`` for what ``parse`` could never accept."""
-    kinds = _leaves(schema)
+    kinds, repeated = _leaves(schema), _repeated(schema)
+    if repeated:
+        raise TrafficError(f"{file}: expected one column {repeated}, found several of that name")
     for field in ("exchange_id", "account_id", "timestamp", "prompt"):
         if field not in kinds and not (field == "prompt" and "messages" in kinds):
             needed = "prompt or messages" if field == "prompt" else field
@@ -94,8 +106,6 @@ def check_schema(schema: Array, file: str) -> dict[str, Array]:
     for path, kind in kinds.items():
         if path in KINDS and not pa.types.is_null(kind) and not KINDS[path][1](kind):
             raise TrafficError(f"{file}: column {path}: expected {KINDS[path][0]}, got {str(kind)[:60]}")
-        if "." not in path and len(schema.get_all_field_indices(path)) > 1:
-            raise TrafficError(f"{file}: expected one column {path}, found several of that name")
     wanted = {f"{name}.{inner}" for name, inners in INNER.items() for inner in inners}
     return {path: kind for path, kind in kinds.items() if path in wanted or (path in FIELDS and path not in INNER)}
 

@@ -131,8 +131,8 @@ def _entities(traffic: str, by: By, head: Head, bar: Progress, tally: Tally) -> 
 
 def _check_out(traffic: str, out: str) -> None:
     """Refuse to write over the traffic, or among it where the next run would read it."""
-    source, target = Path(traffic).resolve(), Path(out).resolve()
-    if out != "-" and traffic != "-" and source in (target, target.parent):
+    source, target = Path(os.path.realpath(traffic)), Path(os.path.realpath(out))  # these take loops of links
+    if out != "-" and traffic != "-" and source in (target, *target.parents):
         raise FingerprintError(f"--out {out}: this is where the traffic is read from, name another place")
 
 

@@ -2,39 +2,34 @@
 
 Streams: memory holds one batch, whatever the size of the file. What does not keep the contract is counted in
 ``Rejects`` by reason with its line (the row, in Parquet) and the rest is read. A damaged or cut file gives what
-could be read of it and counts once as ``damaged_file`` (once a damaged row group). Left out: duplicates (``fingerprint.assemble``) and
+could be read of it and counts once as ``damaged_file`` (Parquet: once a damaged row group). In a directory a file
+that cannot be used at all counts once as ``unusable_file``. Left out: duplicates (``fingerprint.assemble``) and
 fields inside ``client`` and ``account`` that the contract does not know, which are not noticed.
 """
 
-import gzip
-import io
 import json
+import os
 import re
 import sys
-import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
-
-import pyarrow as pa
+from typing import Any, Final, NamedTuple, NoReturn
 
 from fingerprint._arrow import to_batch
+from fingerprint._files import SUFFIXES, search
 from fingerprint._schema import open_parquet, steps
+from fingerprint._unpack import CHUNK, DAMAGE, chunks
 from fingerprint.errors import ExchangeError, TrafficError
 from fingerprint.exchange import FIELDS, Batch, Exchange, Names, batch_of, parse
 
 __all__ = ["SUFFIXES", "Rejects", "read"]
 
-LINES: Final = (".jsonl", ".ndjson", ".json")
-SUFFIXES: Final = (*LINES, *(line + packed for line in LINES for packed in (".gz", ".zst")), ".parquet")
 LINE_LIMIT: Final = 256 << 20  # bytes of a line; a longer one is a rejected record
-CHUNK: Final = 1 << 16
-PIECE: Final = 2  # bytes that a decompressor gets at once near damage: it keeps what it made in a call that fails
-BACK: Final = 1 << 18  # how far before the place where damage was noticed that begins
 BATCH_BYTES: Final = 32 << 20
-DAMAGE: Final = (OSError, EOFError, zlib.error, pa.ArrowException)
 KNOWN: Final = frozenset(FIELDS)
 PLACES: Final = 5
+NAMED: Final = 20  # kinds of ignored files that are named
 NOTICED: Final = 1000  # unknown fields that are told apart
 
 
@@ -45,6 +40,8 @@ class Rejects:
         self.counts: dict[str, int] = {}
         self.places: dict[str, list[str]] = {}
         self._unknown: set[str] = set()
+        self._unusable: list[str] = []
+        self._ignored: Counter[str] = Counter()
 
     @property
     def total(self) -> int:
@@ -64,6 +61,16 @@ class Rejects:
         if len(self._unknown) < NOTICED:
             self._unknown.update(fields)
 
+    def unusable(self, file: str, why: str) -> None:
+        """Count a file of a directory of which nothing can be read."""
+        self.add("unusable_file", file, [1])
+        if len(self._unusable) < PLACES:
+            self._unusable.append(f"unusable {why}")
+
+    def ignore(self, kinds: Counter[str]) -> None:
+        """Remember files of a directory that are not traffic."""
+        self._ignored.update(kinds)
+
     def summary(self) -> list[str]:
         """A line for each reason, the most frequent first."""
         lines = []
@@ -74,11 +81,15 @@ class Rejects:
 
     def notices(self) -> list[str]:
         """What else the user should know."""
-        if not self._unknown:
-            return []
-        plain = sorted(name for name in self._unknown if re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,40}", name))
-        named = f": {', '.join(plain[:PLACES])}{', …' if len(plain) > PLACES else ''}" if plain else ""
-        return [f"ignored {len(self._unknown)} unknown field{'s' * (len(self._unknown) > 1)}{named}"]
+        lines = list(self._unusable)
+        if self._ignored:
+            count = self._ignored.total()
+            lines.append(f"ignored {count:,} file{'s' * (count > 1)}: {', '.join(sorted(self._ignored)[:NAMED])}")
+        if self._unknown:
+            plain = sorted(name for name in self._unknown if re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,40}", name))
+            named = f": {', '.join(plain[:PLACES])}{', …' if len(plain) > PLACES else ''}" if plain else ""
+            lines.append(f"ignored {len(self._unknown)} unknown field{'s' * (len(self._unknown) > 1)}{named}")
+        return lines
 
 
 def _no_number(name: str) -> NoReturn:
@@ -201,93 +212,55 @@ def _parquet(path: Path, file: str, into: _Into) -> Iterator[Batch]:
             yield batch
 
 
-class _Slowly(io.RawIOBase):
-    """A file of which, from some place on, little is given at once: what comes before damage comes out."""
-
-    def __init__(self, path: Path, start: int) -> None:
-        self._file, self._start = path.open("rb", buffering=0), start
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, into: Any) -> int:
-        little = self._file.tell() >= self._start
-        return self._file.readinto(memoryview(into)[: PIECE if little else CHUNK]) or 0
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+def _of_file(path: Path, file: str, into: _Into) -> Iterator[Batch]:
+    """``file`` is how its places are named; raises ``TrafficError`` where nothing of it can be used."""
+    if not os.access(path, os.R_OK):
+        why = "it may not be read" if path.exists() else "a link that leads nowhere"
+        raise TrafficError(f"{file}: {why}")
+    if path.suffix.lower() == ".parquet":
+        yield from _parquet(path, file, into)
+    else:
+        yield from _jsonl(chunks(path), file, into)
 
 
-def _unpacked(file: BinaryIO | io.RawIOBase, suffix: str) -> Any:
-    """The decompressed stream of an open file, or the file itself."""
-    if suffix == ".gz":
-        return gzip.GzipFile(fileobj=file)
-    return pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd") if suffix == ".zst" else file
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    """The decompressed content; where it is damaged, first whatever comes before the damage."""
-    done, suffix = 0, path.suffix.lower()
-    with path.open("rb") as file:
-        stream = _unpacked(file, suffix)
-        try:
-            while chunk := stream.read(CHUNK):
-                yield chunk
-                done += len(chunk)
-        except DAMAGE:
-            if suffix in (".gz", ".zst") and path.is_file():
-                yield from _rest(path, done, file.tell())
-            raise
-
-
-def _rest(path: Path, done: int, near: int) -> Iterator[bytes]:
-    """What can be decompressed beyond ``done`` bytes, the damage being found ``near`` this place of the file."""
-    with _Slowly(path, near - BACK) as file:
-        stream = _unpacked(file, path.suffix.lower())
-        try:
-            while done > 0 and (skipped := len(stream.read(min(done, CHUNK)))):
-                done -= skipped
-            while byte := stream.read(1):
-                yield byte
-        except DAMAGE:
-            return
-
-
-def _is_traffic(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES)
-
-
-def _files(source: Path) -> list[Path]:
-    expected = f"expected {', '.join(SUFFIXES)}"
-    if not source.exists():
-        raise TrafficError(f"{source}: no such file or directory")
-    if not source.is_dir():
-        if not _is_traffic(source):
-            raise TrafficError(f"{source}: unknown kind of file, {expected}, or - for JSONL on standard input")
-        return [source]
-    files = sorted(path for path in source.iterdir() if _is_traffic(path) and path.is_file())
+def _of_folder(folder: Path, into: _Into) -> Iterator[Batch]:
+    files, ignored = search(folder)
+    into.rejects.ignore(ignored)
     if not files:
-        raise TrafficError(f"{source}: no traffic in this directory, {expected}")
-    return files
+        told = "".join(f"; {line}" for line in into.rejects.notices())
+        raise TrafficError(f"{folder}: no traffic in this directory, expected {', '.join(SUFFIXES)}{told}")
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        try:
+            yield from _of_file(path, name, into)
+        except TrafficError as error:
+            into.rejects.unusable(name, str(error))
 
 
 def _batches(source: str | Path, into: _Into) -> Iterator[Batch]:
+    path = Path(source)
     if str(source) == "-":
+        if sys.stdin is None:
+            raise TrafficError("-: standard input is closed")
         stream: Any = sys.stdin.buffer
         yield from _jsonl(iter(lambda: stream.read1(CHUNK), b""), "stdin", into)
-        return
-    for path in _files(Path(source)):
-        if path.suffix.lower() == ".parquet":
-            yield from _parquet(path, path.name, into)
-            continue
-        yield from _jsonl(_chunks(path), path.name, into)
+    elif path.is_dir():
+        yield from _of_folder(path, into)
+    elif not path.exists() and not path.is_symlink():
+        raise TrafficError(f"{source}: no such file or directory")
+    elif not path.name.lower().endswith(SUFFIXES):
+        expected = f"expected {', '.join(SUFFIXES)}, or - for JSONL on standard input"
+        raise TrafficError(f"{source}: unknown kind of file, {expected}")
+    else:
+        yield from _of_file(path, path.name, into)
 
 
 def read(
     source: str | Path, *, accounts: Names, sessions: Names, rejects: Rejects, batch_rows: int = 65536
 ) -> Iterator[Batch]:
-    """The accepted records of a file, of a directory (its files sorted by name) or, for ``-``, of standard input.
+    """The accepted records of a file, of a directory or, for ``-``, of standard input.
+
+    A directory is read with those in it, in the order of their paths; names that begin with ``.`` or ``_`` are not.
 
     Ids become codes of ``accounts`` and ``sessions``; what is rejected is counted in ``rejects``. Raises
     ``TrafficError`` where the source or its columns are off, and in the end when no record was accepted.

@@ -112,6 +112,21 @@ def test_a_directory_is_all_its_files(tmp_path: Path, bundle: Path) -> None:
     assert scored(tmp_path / "day", bundle)[1] == scored(lines(tmp_path / "t.jsonl", records), bundle)[1]
 
 
+def test_a_file_that_cannot_be_used_does_not_cost_the_verdicts_of_the_others(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "day").mkdir()
+    lines(tmp_path / "day" / "2.jsonl", mixed())
+    pq.write_table(pa.table({"account_id": [7]}), tmp_path / "day" / "1.parquet")
+    (tmp_path / "day" / "notes.csv").touch()
+    result, verdicts = scored(tmp_path / "day", bundle)
+    assert (result.exit_code, len(verdicts)) == (1, 3)
+    assert result.stderr.splitlines()[:3] == [
+        "rejected 1: unusable_file (1.parquet:1)",
+        "unusable 1.parquet: expected a column exchange_id, found 1 columns without it",
+        "ignored 1 file: .csv",
+    ]
+    assert scored(tmp_path / "day" / "1.parquet", bundle)[0].exit_code == 2
+
+
 def test_features(tmp_path: Path, bundle: Path) -> None:
     out = tmp_path / "f.parquet"
     result = run("features", lines(tmp_path / "t.jsonl", mixed()), "--by", "account", "--out", out, "--bundle", bundle)
@@ -164,6 +179,7 @@ def test_traffic_out_of_order_is_read_again(tmp_path: Path, bundle: Path, monkey
         ["score", "t.jsonl", "--by", "account", "--out", "no/such/place/v.csv"],
         ["score", "t.jsonl", "--by", "account", "--out", "t.jsonl"],
         ["score", ".", "--by", "account", "--out", "v.jsonl"],
+        ["score", "..", "--by", "account", "--out", "v.jsonl"],
         ["score", "missing.jsonl", "--by", "account", "--out", "-"],
         ["score", "t.txt", "--by", "account", "--out", "-"],
         ["score", "t.jsonl", "--by", "account", "--out", "-", "--bundle", "nowhere"],

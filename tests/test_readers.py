@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from reading import GOOD, SCHEMA, Told, numbered, write_jsonl, write_parquet
 
-from fingerprint import readers
+from fingerprint import _unpack, readers
 from fingerprint.readers import Rejects
 
 
@@ -143,7 +143,7 @@ def test_lines_that_span_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path = write_jsonl(tmp_path / "t.jsonl", numbered(30))
     expected = Told(path).rows
     for size in (1, 7, 400, 10_000):
-        monkeypatch.setattr(readers, "CHUNK", size)
+        monkeypatch.setattr(_unpack, "CHUNK", size)
         assert Told(path).rows == expected
 
 
@@ -203,6 +203,54 @@ def test_a_cut_parquet_file_does_not_hide_the_others(tmp_path: Path) -> None:
     told = Told(tmp_path)
     assert len(told.rows) == 7
     assert told.rejects.places == {"damaged_file": ["a.parquet:1"]}
+
+
+def test_directories_are_read_to_their_depth_in_order(tmp_path: Path) -> None:
+    """As partitioned data sets lie; what they keep beside the data is passed over, all else is told."""
+    for i, name in enumerate(["date=2/a.jsonl", "date=1/b.jsonl", "date=1/x/a.jsonl", "date=1/a.jsonl"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_jsonl(tmp_path / name, [GOOD | {"exchange_id": str(i), "account_id": name}, {}])
+    for name in ("_SUCCESS", ".a.crc", "date=1/c.csv", "date=1/d.csv.bz2", "README", "_old.jsonl", "o.\x1bx"):
+        (tmp_path / name).touch()
+    (tmp_path / "_log").mkdir()
+    write_jsonl(tmp_path / "_log" / "1.json", [GOOD])
+    (tmp_path / "z").symlink_to(tmp_path / "date=1")
+    told = Told(tmp_path)
+    assert [row[0] for row in told.rows] == ["date=1/a.jsonl", "date=1/b.jsonl", "date=1/x/a.jsonl", "date=2/a.jsonl"]
+    assert told.rejects.places["missing:exchange_id"][2] == "date=1/x/a.jsonl:2"
+    kinds = ".bz2, .csv, linked directory, names that begin with . or _, other names"
+    assert told.rejects.notices() == [f"ignored 6 files: {kinds}"]
+
+
+def test_files_that_cannot_be_used_do_not_hide_the_others(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "b.jsonl", numbered(2))
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    (tmp_path / "l.jsonl").symlink_to(tmp_path / "l.jsonl")
+    pq.write_table(pa.table({"account_id": [1]}), tmp_path / "p.parquet")
+    told = Told(tmp_path)
+    assert len(told.rows) == 2
+    assert told.rejects.places == {"unusable_file": ["a.jsonl:1", "l.jsonl:1", "p.parquet:1"]}
+    assert told.rejects.notices() == [
+        "unusable a.jsonl: a link that leads nowhere",
+        "unusable l.jsonl: a link that leads nowhere",
+        "unusable p.parquet: expected a column exchange_id, found 1 columns without it",
+    ]
+    for name in ("a.jsonl", "l.jsonl", "p.parquet"):
+        assert name in Told(tmp_path / name).error
+    (tmp_path / "b.jsonl").unlink()
+    assert "no exchange record could be read; rejected 3: unusable_file" in Told(tmp_path).error
+
+
+def test_one_column_twice_is_an_error_of_one_line(tmp_path: Path) -> None:
+    inner = pa.StructArray.from_arrays([pa.array(["a"]), pa.array(["b"])], ["ip_prefix", "ip_prefix"])
+    names = ["exchange_id", "account_id", "timestamp", "prompt"]
+    whole = [*(pa.array([GOOD[name]]) for name in names), inner]
+    pq.write_table(pa.Table.from_arrays(whole, [*names, "client"]), tmp_path / "a.parquet")
+    assert Told(tmp_path / "a.parquet").error == (
+        "a.parquet: expected one column client.ip_prefix, found several of that name"
+    )
+    pq.write_table(pa.Table.from_arrays([*whole[:4], whole[0]], [*names, "prompt"]), tmp_path / "b.parquet")
+    assert "expected one column prompt" in Told(tmp_path / "b.parquet").error
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "notes.txt", "."])
