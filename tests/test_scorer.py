@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,60 @@ def test_a_model_that_is_not_of_this_shape_is_refused(tmp_path: Path, kind: str)
 
 def test_verify_loads_and_runs(path: Path) -> None:
     assert verify(path).bundle_id == "fp-toy"
+
+
+def test_parts_read_with_the_true_previous_time_merge_to_the_same_bits(scorer: Scorer) -> None:
+    """Exchanges of one account dealt out to three windows, the time of the newest kept where all find it."""
+    records = exchanges(60, 4)
+    whole, parts, blind = Window.empty(), [Window.empty() for _ in range(3)], [Window.empty() for _ in range(3)]
+    last_us = None
+    for i, record in enumerate(records):
+        whole.update(scorer.read(record, after=whole))
+        rows = scorer.read(record, after=last_us)
+        parts[i % 3].update(rows)
+        last_us = rows.last_us
+        blind[i % 3].update(scorer.read(record, after=blind[i % 3]))
+    assert parts[2].merge(parts[0]).merge(parts[1]) == whole
+    assert blind[2].merge(blind[0]).merge(blind[1]) != whole, "the condition that the README states"
+    assert last_us == whole.last_us
+
+
+@pytest.mark.parametrize("after", ["2026-03-01T10:00:00Z", 1.5, True, {}])
+def test_the_previous_time_is_a_window_or_microseconds(scorer: Scorer, after: Any) -> None:
+    with pytest.raises(FingerprintError, match="after: expected a Window or microseconds UTC, got"):
+        scorer.read(exchange(), after=after)
+    assert scorer.read(exchange(), after=np.int64(1_772_000_000_000_000)).when[0, 1] > 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [[[0.0] * len(FEATURES)], None, Window.empty()])
+def test_what_are_no_features_are_refused(scorer: Scorer, given: Any) -> None:
+    with pytest.raises(FingerprintError, match=r"expected float32\[k, \d+\] .* got (list|NoneType|Window)"):
+        scorer.score(given)
+
+
+@pytest.mark.parametrize("given", [np.zeros((1, 9)), [np.zeros(9)], 7, None, [Window.empty(), {}], "w"])
+def test_what_are_no_windows_are_refused(given: Any) -> None:
+    with pytest.raises(FingerprintError, match="expected a Window or a sequence of them, got"):
+        features(given)
+    for act in (Window.empty().update, Window.empty().merge):
+        with pytest.raises(FingerprintError, match="expected"):
+            act(given)
+
+
+def test_windows_may_come_one_by_one() -> None:
+    assert features(Window.empty() for _ in range(2)).shape == (2, len(FEATURES))  # type: ignore[arg-type]
+    assert features([]).shape == (0, len(FEATURES))
+
+
+def test_a_scorer_is_pickled_as_its_bundle(scorer: Scorer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So that worker processes can be given one; the bundle is checked again."""
+    near = toy_bundle(tmp_path / "near")
+    monkeypatch.chdir(tmp_path)
+    content = pickle.dumps(Scorer.load("near"))
+    monkeypatch.chdir("/")
+    assert len(content) < 1000
+    again = pickle.loads(content)
+    assert np.array_equal(again.score(rows(0, 0.5, 1)), scorer.score(rows(0, 0.5, 1)))
+    (near / "card.md").write_text("changed")
+    with pytest.raises(BundleError):
+        pickle.loads(content)
