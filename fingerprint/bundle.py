@@ -67,7 +67,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise BundleError(f"expected a bundle directory, found none at {path}")
     try:
         manifest = json.loads(_read(path, "manifest.json"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BundleError(f"bundle {path}: manifest.json is not JSON; copy the bundle again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None

@@ -76,7 +76,7 @@ def test_no_directory(tmp_path: Path) -> None:
         bundle.load(tmp_path / "file")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"not json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"not json", b"[" * 200_000])
 def test_a_manifest_that_is_not_json(toy: Path, content: bytes) -> None:
     (toy / "manifest.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"manifest\.json is not JSON"):
