@@ -20,6 +20,7 @@ from toy_bundle import toy_bundle
 from typer.testing import CliRunner
 
 from fingerprint import __version__, commands
+from fingerprint.bundle import load
 from fingerprint.commands import app
 from fingerprint.features import FEATURES
 
@@ -67,7 +68,7 @@ def test_a_verdict_for_every_account(tmp_path: Path, bundle: Path) -> None:
     assert loud["first_seen"] == "2026-03-01T12:00:00.000000Z"
     assert loud["last_seen"] == "2026-03-01T12:05:00.000000Z"
     assert loud["score"] == pytest.approx(0.982, abs=0.001)
-    assert loud["bundle_id"] == "fp-toy"
+    assert loud["bundle_id"] == load(bundle).bundle_id
     assert loud["reasons"][0]["feature"] == "logprobs_share"
     assert set(loud["reasons"][0]) == {"family", "feature", "value", "typical", "without", "sentence"}
     told = "18 records: 0 rejected, 0 duplicates dropped; 3 accounts: 1 allow, 1 review, 1 act ("
@@ -232,7 +233,7 @@ def test_a_place_that_cannot_be_written_is_named_as_the_user_did(tmp_path: Path,
 def test_verify(tmp_path: Path, bundle: Path) -> None:
     result = run("verify", bundle)
     assert result.exit_code == 0
-    assert "fp-toy is sound" in result.stdout
+    assert f"{load(bundle).bundle_id} is sound" in result.stdout
     other = toy_bundle(tmp_path / "other")
     (other / "card.md").write_text("changed")
     result = run("verify", other)
