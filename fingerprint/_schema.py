@@ -19,6 +19,10 @@ from fingerprint.exchange import COUNTS, FIELDS, FLAGS
 __all__ = ["INNER", "check_schema", "columns_of", "open_parquet", "steps"]
 
 Array = Any  # pyarrow publishes no types
+_is = pa.types
+TEXTS: Final = (_is.is_string, _is.is_large_string, _is.is_string_view)
+TEXTS_AS_BYTES: Final = (_is.is_binary, _is.is_large_binary, _is.is_binary_view)
+LISTS: Final = (_is.is_list, _is.is_large_list, _is.is_fixed_size_list, _is.is_list_view, _is.is_large_list_view)
 INNER: Final = {"client": ("ip_prefix", "user_agent"), "account": ("created_at", "plan", "payment_hash")}
 DAMAGE: Final = (OSError, pa.ArrowException)
 STEP_BYTES: Final = 32 << 20  # aimed at in one batch
@@ -27,9 +31,10 @@ MANY_REPEATS: Final = 64  # bytes stored a prompt; under it most prompts are rep
 
 
 def is_text(kind: Array) -> bool:
+    """Text in any of Arrow's layouts, or bytes, which then have to be UTF-8."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return any(is_kind(kind) for is_kind in (*TEXTS, *TEXTS_AS_BYTES))
 
 
 def _is_number(kind: Array) -> bool:
@@ -41,7 +46,7 @@ def _is_time(kind: Array) -> bool:
 
 
 def _is_list(kind: Array) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    return any(is_kind(kind) for is_kind in LISTS)
 
 
 def _is_names(kind: Array) -> bool:
@@ -119,7 +124,19 @@ def columns_of(rows: Array) -> dict[str, Array]:
             columns.update({f"{name}.{inner}": pc.struct_field(column, inner) for inner in inners})
         else:
             columns[name] = column
-    return {path: column for path, column in columns.items() if not pa.types.is_null(column.type)}
+    return {path: _usual(column) for path, column in columns.items() if not pa.types.is_null(column.type)}
+
+
+def _usual(column: Array) -> Array:
+    """The column in the layout that ``_columns`` reads; text that is not UTF-8 stays, to be found there."""
+    kind = column.type
+    if pa.types.is_dictionary(kind) and is_text(kind):
+        return pa.DictionaryArray.from_arrays(column.indices, _usual(column.dictionary))
+    if is_text(kind) and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return column.cast(pa.large_binary()).view(pa.large_string())
+    if _is_list(kind) and not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return column.cast(pa.large_list(kind.value_type))
+    return column
 
 
 def _repeating(kinds: dict[str, Array], footer: Array) -> list[str]:
