@@ -3,8 +3,9 @@
 Streams: memory holds one batch, whatever the size of the file. What does not keep the contract is counted in
 ``Rejects`` by reason with its line (the row, in Parquet) and the rest is read. A damaged or cut file gives what
 could be read of it and counts once as ``damaged_file`` (Parquet: once a damaged row group). In a directory a file
-that cannot be used at all counts once as ``unusable_file``. Left out: duplicates (``fingerprint.assemble``) and
-fields inside ``client`` and ``account`` that the contract does not know, which are not noticed.
+that cannot be used at all counts once as ``unusable_file``. Left out: duplicates (``fingerprint.assemble``);
+fields inside ``client`` and ``account`` that the contract does not know, and a key that is twice in one JSON object,
+of which the last counts: neither is noticed.
 """
 
 import json
