@@ -3,6 +3,7 @@
 Left out: the values in them (``fingerprint._arrow``).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -18,16 +19,22 @@ from fingerprint.exchange import COUNTS, FIELDS, FLAGS
 __all__ = ["INNER", "check_schema", "columns_of", "open_parquet", "steps"]
 
 Array = Any  # pyarrow publishes no types
+_is = pa.types
+TEXTS: Final = (_is.is_string, _is.is_large_string, _is.is_string_view)
+TEXTS_AS_BYTES: Final = (_is.is_binary, _is.is_large_binary, _is.is_binary_view)
+LISTS: Final = (_is.is_list, _is.is_large_list, _is.is_fixed_size_list, _is.is_list_view, _is.is_large_list_view)
 INNER: Final = {"client": ("ip_prefix", "user_agent"), "account": ("created_at", "plan", "payment_hash")}
+DAMAGE: Final = (OSError, pa.ArrowException)
 STEP_BYTES: Final = 32 << 20  # aimed at in one batch
 CHAT_ROWS: Final = 4096
 MANY_REPEATS: Final = 64  # bytes stored a prompt; under it most prompts are repeats, and are read as such
 
 
 def is_text(kind: Array) -> bool:
+    """Text in any of Arrow's layouts, or bytes, which then have to be UTF-8."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return any(is_kind(kind) for is_kind in (*TEXTS, *TEXTS_AS_BYTES))
 
 
 def _is_number(kind: Array) -> bool:
@@ -39,7 +46,7 @@ def _is_time(kind: Array) -> bool:
 
 
 def _is_list(kind: Array) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    return any(is_kind(kind) for is_kind in LISTS)
 
 
 def _is_names(kind: Array) -> bool:
@@ -74,6 +81,15 @@ KINDS: Final[dict[str, Kind]] = {
 }
 
 
+def _repeated(schema: Array) -> str:
+    """A column, or a field of a struct, that is there more than once; empty if none is."""
+    paths = Counter(field.name for field in schema if field.name in FIELDS)
+    for field in schema:
+        if field.name in INNER and pa.types.is_struct(field.type):
+            paths.update(f"{field.name}.{inner.name}" for inner in field.type)
+    return next((path for path, count in paths.items() if count > 1), "")
+
+
 def _leaves(schema: Array) -> dict[str, Array]:
     """Type of each known column, the fields of structs by their path."""
     kinds = {field.name: field.type for field in schema if field.name in FIELDS}
@@ -85,7 +101,9 @@ def _leaves(schema: Array) -> dict[str, Array]:
 
 def check_schema(schema: Array, file: str) -> dict[str, Array]:
     """The types of the columns to read; raises ``TrafficError`` for what ``parse`` could never accept."""
-    kinds = _leaves(schema)
+    kinds, repeated = _leaves(schema), _repeated(schema)
+    if repeated:
+        raise TrafficError(f"{file}: expected one column {repeated}, found several of that name")
     for field in ("exchange_id", "account_id", "timestamp", "prompt"):
         if field not in kinds and not (field == "prompt" and "messages" in kinds):
             needed = "prompt or messages" if field == "prompt" else field
@@ -93,8 +111,6 @@ def check_schema(schema: Array, file: str) -> dict[str, Array]:
     for path, kind in kinds.items():
         if path in KINDS and not pa.types.is_null(kind) and not KINDS[path][1](kind):
             raise TrafficError(f"{file}: column {path}: expected {KINDS[path][0]}, got {str(kind)[:60]}")
-        if "." not in path and len(schema.get_all_field_indices(path)) > 1:
-            raise TrafficError(f"{file}: expected one column {path}, found several of that name")
     wanted = {f"{name}.{inner}" for name, inners in INNER.items() for inner in inners}
     return {path: kind for path, kind in kinds.items() if path in wanted or (path in FIELDS and path not in INNER)}
 
@@ -108,7 +124,19 @@ def columns_of(rows: Array) -> dict[str, Array]:
             columns.update({f"{name}.{inner}": pc.struct_field(column, inner) for inner in inners})
         else:
             columns[name] = column
-    return {path: column for path, column in columns.items() if not pa.types.is_null(column.type)}
+    return {path: _usual(column) for path, column in columns.items() if not pa.types.is_null(column.type)}
+
+
+def _usual(column: Array) -> Array:
+    """The column in the layout that ``_columns`` reads; text that is not UTF-8 stays, to be found there."""
+    kind = column.type
+    if pa.types.is_dictionary(kind) and is_text(kind):
+        return pa.DictionaryArray.from_arrays(column.indices, _usual(column.dictionary))
+    if is_text(kind) and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return column.cast(pa.large_binary()).view(pa.large_string())
+    if _is_list(kind) and not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return column.cast(pa.large_list(kind.value_type))
+    return column
 
 
 def _repeating(kinds: dict[str, Array], footer: Array) -> list[str]:
@@ -132,22 +160,66 @@ def _bytes_a_row(footer: Array, path: str = "") -> float:
     return widest
 
 
-def open_parquet(path: Path) -> Array:
+def open_parquet(path: Path, name: str) -> Array:
     """The open file, repeating columns as distinct values; raises ``TrafficError`` for columns that are off."""
     with pq.ParquetFile(path) as file:
-        footer, kinds = file.metadata, check_schema(file.schema_arrow, path.name)
+        footer, kinds = file.metadata, check_schema(file.schema_arrow, name)
     repeating = _repeating(kinds, footer)
     return pq.ParquetFile(path, read_dictionary=repeating, buffer_size=1 << 20, pre_buffer=False, metadata=footer)
 
 
-def steps(file: Array, batch_rows: int) -> Iterator[Array]:
-    """Record batches of the known columns, of a bounded size."""
+def steps(file: Array, batch_rows: int) -> Iterator[tuple[int, Array | None]]:
+    """Record batches of the known columns, of a bounded size, and the number of the first row of each.
+
+    None in place of a batch: from this row on a row group is damaged; the next ones follow.
+    """
     kinds = check_schema(file.schema_arrow, "")
     rows = min(batch_rows, max(16, int(STEP_BYTES / max(_bytes_a_row(file.metadata), 1))))
     if "messages" in kinds:
         rows = min(rows, CHAT_ROWS)
-    for batch in file.iter_batches(batch_size=rows, columns=list(kinds)):
-        yield from _parts(batch)
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    start = 0
+    for groups in _runs(sizes, rows):
+        yield from _run(lambda some: file.iter_batches(rows, some, list(kinds)), groups, sizes, start)
+        start += sum(sizes[i] for i in groups)
+
+
+def _runs(sizes: list[int], rows: int) -> Iterator[list[int]]:
+    """Row groups to be read together: neighbours that have at most this many rows, or one."""
+    run, held = list[int](), 0
+    for i, size in enumerate(sizes):
+        if run and held + size > rows:
+            yield run
+            run, held = [], 0
+        run.append(i)
+        held += size
+    if run:
+        yield run
+
+
+def _joined(batches: Iterator[Array]) -> list[Array]:
+    """One batch of several small ones."""
+    found = list(batches)
+    return list(pa.Table.from_batches(found).unify_dictionaries().combine_chunks().to_batches()) if found else []
+
+
+def _run(
+    batches: Callable[[list[int]], Iterator[Array]], groups: list[int], sizes: list[int], start: int
+) -> Iterator[tuple[int, Array | None]]:
+    """Several row groups at once or, if any of them is damaged, one at a time."""
+    done = start
+    try:
+        for rows in batches(groups) if len(groups) == 1 else _joined(batches(groups)):
+            for part in _parts(rows):
+                yield done, part
+                done += part.num_rows
+    except DAMAGE:
+        if len(groups) == 1:
+            yield done, None
+            return
+        for i in groups:
+            yield from _run(batches, [i], sizes, start)
+            start += sizes[i]
 
 
 def _parts(rows: Array) -> Iterator[Array]:

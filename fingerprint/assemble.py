@@ -2,9 +2,10 @@
 
 Input need not be sorted. What needs order is worked out over contributions (about 300 bytes an exchange),
 never over text. With ``by="account"`` and roughly sorted input, exchanges older than a moving horizon are
-reduced into their windows while reading, so that memory is windows plus ``hold`` exchanges (and 8 bytes an
-exchange to know duplicates); an exchange older than the horizon raises ``OutOfOrderError`` and the caller
-reads again with ``hold=None``. With ``by="session"`` contributions are held, which is less than windows.
+reduced into their windows while reading, so that memory is windows plus ``hold`` exchanges (and 12 bytes an
+exchange to know duplicates and whose the first was); an exchange older than the horizon raises
+``OutOfOrderError`` and the caller reads again with ``hold=None``. With ``by="session"`` contributions are held,
+which is less than windows.
 """
 
 from collections.abc import Iterator
@@ -115,6 +116,8 @@ def _empty_windows(count: int) -> NDArray[np.int64]:
 class Assembler:
     """Takes batches with ``add`` and gives windows with ``finish``; ``duplicates`` counts what was dropped.
 
+    ``foreign`` counts those of them whose account is not that of the first with their id.
+
     ``accounts`` and ``sessions`` are the names that the reader filled. ``hold`` bounds the exchanges kept
     for ordering (None: all of them).
     """
@@ -128,13 +131,13 @@ class Assembler:
         hold: int | None = HOLD,
     ) -> None:
         self.by, self.head, self.accounts, self.sessions = by, head, accounts, sessions
-        self.duplicates = self.exchanges = 0
+        self.duplicates = self.foreign = self.exchanges = 0
         self._hold = hold if by == "account" else None
         self._held: list[Ordered] = []
         self._reading: list[Future[Ordered]] = []  # batches whose text is being read while the next is decoded
         self._reader = ThreadPoolExecutor(1)
         self._count = 0
-        self._seen = np.empty(0, np.uint64)
+        self._seen, self._seen_by = np.empty(0, np.uint64), np.empty(0, np.int32)  # sorted ids, their accounts
         self._horizon: int = MISSING
         self._windows = _empty_windows(0)
 
@@ -162,12 +165,32 @@ class Assembler:
             np.concatenate([part.identity for part in parts]),
             Contributions.concat([part.rows for part in parts]),
         )
-        first = np.unique(held.identity, return_index=True)[1]
+        return self._without_duplicates(held)
+
+    def _without_duplicates(self, held: Ordered) -> Ordered:
+        by = np.argsort(held.identity, kind="stable")
+        identity = held.identity[by]
+        new = np.ones(len(by), bool)
+        new[1:] = identity[1:] != identity[:-1]
+        first = by[new]
+        owner, fresh = held.account[first], np.ones(len(first), bool)
         if len(self._seen):
-            at = np.minimum(np.searchsorted(self._seen, held.identity[first]), len(self._seen) - 1)
-            first = first[self._seen[at] != held.identity[first]]
-        self.duplicates += len(held.account) - len(first)
-        return held.take(np.sort(first)) if len(first) < len(held.account) else held
+            at = np.minimum(np.searchsorted(self._seen, identity[new]), len(self._seen) - 1)
+            fresh = self._seen[at] != identity[new]
+            owner = np.where(fresh, owner, self._seen_by[at])
+        kept = first[fresh]
+        if len(kept) == len(by):
+            return held
+        self.duplicates += len(by) - len(kept)
+        self.foreign += int((held.account[by] != owner[np.cumsum(new) - 1]).sum())
+        return held.take(np.sort(kept))
+
+    def _remember(self, held: Ordered) -> None:
+        """Put ids that are not there yet among those seen."""
+        by = np.argsort(held.identity)
+        at = np.searchsorted(self._seen, held.identity[by])
+        self._seen = np.insert(self._seen, at, held.identity[by])
+        self._seen_by = np.insert(self._seen_by, at, held.account[by])
 
     def _reduce_old(self) -> None:
         """Reduce the older three quarters of what is held into account windows."""
@@ -189,7 +212,7 @@ class Assembler:
         fill_gaps(held, self._windows[:, AT["last_us"]])
         reduce_rows(self._windows, held.account.astype(np.int64), held.rows)
         self.exchanges += len(held.account)
-        self._seen = np.union1d(self._seen, held.identity)
+        self._remember(held)
 
     def finish(self) -> Iterator[Entities]:
         """The windows of all entities, in chunks."""

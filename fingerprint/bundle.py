@@ -1,13 +1,14 @@
 """The bundle: a directory with the exported model and everything that serving needs, verified before use.
 
 ``model.onnx`` (features in; margin and calibrated probability out), ``head.npy`` (the prompt head),
-``manifest.json`` (feature names, hashes, thresholds, baseline, origin) and ``card.md``. ``training.export``
-writes it; this module only reads and checks.
+``manifest.json`` (feature names, hashes, thresholds, baseline, origin) and ``card.md``. The bundle's id is a hash
+of the manifest, which holds the hashes of the files. ``training.export`` writes it; this module only reads and checks.
 """
 
 import hashlib
 import io
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,22 @@ from fingerprint.errors import BundleError
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
 
-__all__ = ["FORMAT", "Bundle", "default_path", "load"]
+__all__ = ["FORMAT", "Bundle", "bundle_id", "default_path", "load"]
 
 FORMAT = 1
 FILES = ("model.onnx", "head.npy", "card.md")
 OPSETS = {"ai.onnx": (13, 24), "ai.onnx.ml": (3, 5)}  # the versions onnxruntime 1.22 and later run
 _NEEDED = ("bundle_id", "feature_set", "features", "files", "opset", "thresholds", "baseline", "head")
+_UNHASHED = ("bundle_id", "created")  # the same content made again has the same id
 _TABLES = ("files", "opset", "thresholds", "baseline", "head")
 HEAD_BYTES = 1_000_000
+
+
+def bundle_id(manifest: Mapping[str, Any]) -> str:
+    """The id that a manifest must state: ``fp-`` and 12 hex digits of the sha256 of all else but its date, as JSON."""
+    hashed = {key: value for key, value in manifest.items() if key not in _UNHASHED}
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
+    return "fp-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise BundleError(f"expected a bundle directory, found none at {path}")
     try:
         manifest = json.loads(_read(path, "manifest.json"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BundleError(f"bundle {path}: manifest.json is not JSON; copy the bundle again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
@@ -75,6 +84,12 @@ def _manifest(path: Path) -> dict[str, Any]:
     absent = [key for key in _NEEDED if key not in manifest]
     if absent:
         raise BundleError(f"bundle {path}: manifest.json lacks {', '.join(absent)}; export it again")
+    if manifest["bundle_id"] != bundle_id(manifest):
+        stated = str(manifest["bundle_id"])[:20]
+        raise BundleError(
+            f"bundle {path}: manifest.json was changed: expected bundle_id {bundle_id(manifest)}, it states {stated}; "
+            "copy the bundle again, or export it again"
+        )
     odd = [key for key in _TABLES if not isinstance(manifest[key], dict)]
     if odd:
         raise BundleError(f"bundle {path}: expected a table for {', '.join(odd)} in manifest.json; export it again")
@@ -102,13 +117,51 @@ def _check_meaning(path: Path, manifest: dict[str, Any]) -> None:
             f"{manifest['feature_set']} (fingerprint {manifest.get('package_version')}): "
             "export it again with this version, or install that one"
         )
-    for domain, version in manifest["opset"].items():
-        low, high = OPSETS.get(domain, (0, -1))
-        if not (isinstance(version, int) and low <= version <= high):
-            raise BundleError(f"bundle {path}: expected opset {domain} {low} to {high}, got {version}; export it again")
     review, act = manifest["thresholds"].get("review"), manifest["thresholds"].get("act")
     if not (isinstance(review, float) and isinstance(act, float) and 0 <= review <= act <= 1):
         raise BundleError(f"bundle {path}: expected thresholds 0 <= review <= act <= 1, got {review} and {act}")
+
+
+def _check_opset(path: Path, stated: dict[str, Any], model: bytes) -> None:
+    for domain, (low, high) in OPSETS.items():
+        version = stated.get(domain)
+        if not (isinstance(version, int) and low <= version <= high):
+            raise BundleError(f"bundle {path}: expected opset {domain} {low} to {high}, got {version}; export it again")
+    if (found := _opsets(model)) != stated:
+        raise BundleError(
+            f"bundle {path}: manifest.json states opset {stated}, model.onnx has {found}; export it again"
+        )
+
+
+def _opsets(model: bytes) -> dict[str, int]:
+    """Domains and versions that an ONNX file imports (field 8 of its protobuf); none if it is not one."""
+    try:
+        imports = [dict(_fields(part)) for number, part in _fields(model) if number == 8 and isinstance(part, bytes)]
+        return {bytes(part.get(1, b"")).decode() or "ai.onnx": int(part.get(2, 0)) for part in imports}
+    except (LookupError, ValueError, TypeError):
+        return {}
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while data[at] & 0x80:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | data[at] << shift, at + 1
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Number and value of each field of a protobuf message."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        value: int | bytes
+        if key & 7 == 0:
+            value, at = _varint(data, at)
+        else:
+            size, at = _varint(data, at) if key & 7 == 2 else ({1: 8, 5: 4}[key & 7], at)
+            value, at = data[at : at + size], at + size
+        yield key >> 3, value
 
 
 def _head(path: Path, content: bytes, info: dict[str, Any]) -> Head:
@@ -126,6 +179,7 @@ def load(path: str | Path | None = None) -> Bundle:
     manifest = _manifest(path)
     contents = _check_files(path, manifest)
     _check_meaning(path, manifest)
+    _check_opset(path, manifest["opset"], contents["model.onnx"])
     head = _head(path, contents["head.npy"], manifest["head"])
     return Bundle(path, manifest, contents["model.onnx"], head, _baseline(path, manifest["baseline"]))
 

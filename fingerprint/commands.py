@@ -1,7 +1,7 @@
 """The commands: thin functions over the library. Data on standard output, everything else on standard error.
 
-Known errors are one line and exit status 2; rejected records are summarised and exit status 1. Left out:
-training (``python -m training``).
+Known errors are one line and exit status 2; rejected records are summarised and exit status 1; what nobody thought
+of is for ``fingerprint.cli`` to report. Left out: training (``python -m training``).
 """
 
 import os
@@ -36,7 +36,8 @@ __all__ = ["app"]
 app = typer.Typer(
     name="fingerprint",
     help="Find distillation campaigns in the API traffic of large language models.",
-    epilog="Exit status: 0 done; 1 some records were rejected (told on stderr); 2 nothing was done.",
+    epilog="Exit status: 0 done; 1 some records were rejected (told on stderr); 2 nothing was done; "
+    "70 a fault of fingerprint itself (FINGERPRINT_DEBUG=1 shows where).",
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -59,8 +60,16 @@ class Tally:
     rejects: Rejects = field(default_factory=Rejects)
     exchanges: int = 0
     duplicates: int = 0
+    foreign: int = 0
     entities: int = 0
     levels: Counter[str] = field(default_factory=Counter)
+
+    def warnings(self) -> list[str]:
+        """What is wrong with the input though no record was rejected for it."""
+        if not self.foreign:
+            return []
+        dropped = f"dropped {self.duplicates:,} duplicates, {self.foreign:,} of them under another account_id"
+        return [f"{dropped}: ids must be unique"]
 
     def line(self, by: By) -> str:
         """One line of counts; of levels too where there are verdicts."""
@@ -126,18 +135,18 @@ def _entities(traffic: str, by: By, head: Head, bar: Progress, tally: Tally) -> 
         yield entities
         tally.entities += len(entities.entity_id)
         bar.advance(judging, len(entities.entity_id))
-    tally.exchanges, tally.duplicates = assembler.exchanges, assembler.duplicates
+    tally.exchanges, tally.duplicates, tally.foreign = assembler.exchanges, assembler.duplicates, assembler.foreign
 
 
 def _check_out(traffic: str, out: str) -> None:
     """Refuse to write over the traffic, or among it where the next run would read it."""
-    source, target = Path(traffic).resolve(), Path(out).resolve()
-    if out != "-" and traffic != "-" and source in (target, target.parent):
+    source, target = Path(os.path.realpath(traffic)), Path(os.path.realpath(out))  # these take loops of links
+    if out != "-" and traffic != "-" and source in (target, *target.parents):
         raise FingerprintError(f"--out {out}: this is where the traffic is read from, name another place")
 
 
 def _finish(tally: Tally, by: By, began: float) -> None:
-    for line in (*tally.rejects.summary(), *tally.rejects.notices()):
+    for line in (*tally.rejects.summary(), *tally.rejects.notices(), *tally.warnings()):
         _say(line)
     _say(f"{tally.line(by)} ({time.perf_counter() - began:.1f} s)")
     if tally.rejects.total:

@@ -33,6 +33,11 @@ class Contributions(NamedTuple):
     word_min: NDArray[np.uint16]
     meta: NDArray[np.int32]
 
+    @property
+    def last_us(self) -> int:
+        """When the newest of these exchanges arrived (microseconds UTC), MISSING (-1) if there is none."""
+        return int(self.when[:, W["time_us"]].max(initial=MISSING))
+
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> "Contributions":
         """The given rows."""
         return Contributions(*(part[rows] for part in self))  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ Absent and null fields are missing, never zero. A record that does not keep the 
 content), so that readers can count rejections. Reading files is the work of ``fingerprint.readers``.
 """
 
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -53,6 +54,8 @@ SMALL_PLANS: Final = frozenset({"free", "trial", "pro", "plus", "basic", "starte
 COUNTS: Final = {"n_messages": 1, "max_tokens": 0, "n": 1, "input_tokens": 0, "output_tokens": 0}
 FLAGS: Final = ("logprobs", "reasoning", "stream")
 NUL: Final = "\x00"
+NUMBERS: Final = (np.integer, np.floating, np.bool_)
+ODD_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Exchange(NamedTuple):
@@ -127,11 +130,31 @@ def _clean(text: str, field: str) -> str:
     return text
 
 
+def _plain(value: object) -> object:
+    """A number of numpy as Python's own; anything else as it is."""
+    return value.item() if isinstance(value, NUMBERS) else value
+
+
+def _moment(text: str) -> datetime:
+    """RFC 3339 with what Python does not read: small t and z, and leap seconds, which end just before they begin."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        found = ODD_TIME.fullmatch(text)
+        if not found:
+            raise
+        minute, second, part, zone = found.groups()
+        second, part = ("59", ".999999") if second == "60" else (second, part or "")
+        return datetime.fromisoformat(f"{minute}:{second}{part}{zone.upper()}")
+
+
 def time_of(value: object, field: str) -> int:
     """Microseconds UTC of an RFC 3339 string with offset or of epoch seconds."""
     try:
         if isinstance(value, str):
-            value = datetime.fromisoformat(value)
+            value = _moment(value)
+        elif not isinstance(value, int | float):
+            value = _plain(value)
         if isinstance(value, datetime):
             if value.tzinfo is None:
                 raise ExchangeError(f"unreadable_time:{field}")
@@ -154,8 +177,10 @@ def _count(record: Mapping[str, Any], field: str, least: int) -> int:
     value = record.get(field)
     if value is None:
         return MISSING
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    if not isinstance(value, int):
+        value = _plain(value)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ExchangeError(f"wrong_type:{field}")
     if not least <= value <= INT_MAX:
@@ -168,7 +193,9 @@ def _flag(record: Mapping[str, Any], field: str) -> int:
     if value is None:
         return MISSING
     if not isinstance(value, bool):
-        raise ExchangeError(f"wrong_type:{field}")
+        value = _plain(value)
+        if not isinstance(value, bool):
+            raise ExchangeError(f"wrong_type:{field}")
     return int(value)
 
 
@@ -176,6 +203,8 @@ def _temperature(record: Mapping[str, Any]) -> int:
     value = record.get("temperature")
     if value is None:
         return MISSING
+    if not isinstance(value, int | float):
+        value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise ExchangeError("wrong_type:temperature")
     if not 0 <= value <= 1000:

@@ -20,11 +20,13 @@ from fingerprint import bundle as bundles
 from fingerprint.contribution import Contributions, read_exchange
 from fingerprint.errors import BundleError, FingerprintError
 from fingerprint.features import FEATURES
+from fingerprint.kernels.layout import MISSING
 from fingerprint.window import Window
 
 __all__ = ["Scorer", "verify"]
 
 _OUTPUTS = ["probability"]
+_EXPECTED = f"expected float32[k, {len(FEATURES)}] from fingerprint.features"
 _MAX_REASONS = 5
 
 
@@ -77,21 +79,36 @@ class Scorer:
         """
         return cls(bundles.load(path))
 
-    def read(self, exchange: Mapping[str, Any], after: Window | None = None) -> Contributions:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the directory of its bundle, which is read and checked again."""
+        return type(self).load, (self.bundle.path.resolve(),)
+
+    def read(self, exchange: Mapping[str, Any], after: Window | int | None = None) -> Contributions:
         """The contribution of one exchange record, to be given to ``Window.update``.
 
-        ``after`` is the window that holds the account's earlier exchanges: it tells the gap. Raises
-        ``ExchangeError`` with the reason when the record does not keep the contract.
+        ``after`` tells the gap to the account's previous exchange: the window that holds the account's earlier
+        exchanges, or when the newest of them arrived in microseconds UTC (``last_us`` of what this returned for it).
+        Where an account's exchanges go to several windows that are merged later, give that time: with the time of
+        one part only, the gaps are longer than they were, and the merged window differs from that of one stream.
+
+        Duplicates are not dropped here: give each ``exchange_id`` once. Raises ``ExchangeError`` with the reason
+        when the record does not keep the contract.
         """
-        return read_exchange(exchange, self.head, -1 if after is None else after.last_us)
+        if isinstance(after, Window):
+            return read_exchange(exchange, self.head, after.last_us)
+        if after is not None and (isinstance(after, bool) or not isinstance(after, int | np.integer)):
+            raise FingerprintError(f"after: expected a Window or microseconds UTC, got {type(after).__name__}")
+        return read_exchange(exchange, self.head, MISSING if after is None else int(after))
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Calibrated probability of distillation: ``float32[k, n] -> float32[k]``."""
+        """Calibrated probability of distillation: ``float32[k, n] -> float32[k]``.
+
+        A row without any evidence, that of the empty window, gets a number too; it means nothing: do not ask.
+        """
+        if not isinstance(features, np.ndarray):
+            raise FingerprintError(f"{_EXPECTED}, got {type(features).__name__}")
         if features.ndim != 2 or features.shape[1] != len(FEATURES) or features.dtype != np.float32:
-            raise FingerprintError(
-                f"expected float32[k, {len(FEATURES)}] from fingerprint.features, "
-                f"got {features.dtype}{list(features.shape)}"
-            )
+            raise FingerprintError(f"{_EXPECTED}, got {features.dtype}{list(features.shape)}")
         if len(features) == 1:
             one = self._one_row
             one.features[:] = features

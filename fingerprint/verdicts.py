@@ -159,20 +159,33 @@ _FORMATS: Final = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
 
 
 @contextmanager
-def _complete_or_not_at_all(path: Path) -> Iterator[BinaryIO]:
-    """A stream to a neighbour of ``path`` that takes its place in the end."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():  # a pipe, say
-        with path.open("wb") as stream:
-            yield stream
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _told(out: str) -> Iterator[None]:
+    """Errors of the file system in the user's words: temporary names mean nothing to them."""
     try:
-        with partial.open("wb") as stream:
+        yield
+    except OSError as error:
+        raise FingerprintError(f"--out {out}: {error.strerror or type(error).__name__}") from None
+
+
+@contextmanager
+def _complete_or_not_at_all(out: str) -> Iterator[BinaryIO]:
+    """A stream to a neighbour of ``out`` that takes its place in the end."""
+    path = Path(os.path.realpath(out))
+    if path.is_symlink():
+        raise FingerprintError(f"--out {out}: it is a loop of symbolic links")
+    whole = path.is_file() or not path.exists()  # not a pipe, say
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial") if whole else path
+    try:
+        with _told(out):
+            stream = partial.open("wb")
+        with stream:
             yield stream
-        partial.replace(path)
+        if whole:
+            with _told(out):
+                partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        if whole:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -182,6 +195,8 @@ def writer(out: str, kinds: Kinds) -> Iterator[Write]:
     Raises ``FingerprintError`` for an unknown kind of file, ``OSError`` where nothing can be written.
     """
     if out == "-":
+        if sys.stdout is None:
+            raise FingerprintError("--out -: standard output is closed")
         with _jsonl(sys.stdout.buffer, kinds) as write:
             yield write
         sys.stdout.buffer.flush()
@@ -191,5 +206,5 @@ def writer(out: str, kinds: Kinds) -> Iterator[Write]:
         raise FingerprintError(
             f"--out {out}: expected a name that ends in {', '.join(SUFFIXES)}, or - for standard output"
         )
-    with _complete_or_not_at_all(Path(out)) as stream, _FORMATS[suffix](stream, kinds) as write:
+    with _complete_or_not_at_all(out) as stream, _FORMATS[suffix](stream, kinds) as write:
         yield write

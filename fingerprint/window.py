@@ -1,7 +1,8 @@
 """A window: what is known of any set of exchanges that is judged together, in at most 4 KiB.
 
 Three integer vectors, reduced column by column: sums by +, minima by min, maxima by max. That is exactly
-associative and commutative, so that streaming, batch, merging and splitting give the same bits.
+associative and commutative, so that streaming, batch, merging and splitting give the same bits, as long as the
+contributions are the same: each must have been made with the true time of its account's previous exchange.
 """
 
 import struct
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fingerprint.contribution import Contributions
-from fingerprint.errors import WindowError
+from fingerprint.errors import FingerprintError, WindowError
 from fingerprint.kernels.layout import (
     AT,
     HEADER_BYTES,
@@ -41,7 +42,7 @@ class Window:
 
     @classmethod
     def empty(cls) -> Self:
-        """The window of no exchange: the neutral element of ``merge``."""
+        """The window of no exchange: the neutral element of ``merge``. It is no evidence, so do not score it."""
         state = np.empty((1, WORDS), np.int64)
         clear(state)
         return cls(state[0])
@@ -72,6 +73,8 @@ class Window:
 
     def update(self, rows: Contributions) -> Self:
         """Add contributions; returns the window itself."""
+        if not isinstance(rows, Contributions):
+            raise FingerprintError(f"expected what Scorer.read returns, got {type(rows).__name__}")
         count = len(rows.when)
         if count == 1:
             add_rows(self.state.reshape(1, WORDS), _ZERO, _ZERO, *rows, 0, 1)
@@ -80,7 +83,13 @@ class Window:
         return self
 
     def merge(self, other: "Window") -> Self:
-        """Add what another window has seen (no exchange may be in both); returns the window itself."""
+        """Add what another window has seen (no exchange may be in both); returns the window itself.
+
+        The same bits as one window of all exchanges, if each was read with the true time of its account's previous
+        one, whichever part that went to: see ``after`` of ``Scorer.read``.
+        """
+        if not isinstance(other, Window):
+            raise FingerprintError(f"expected a Window, got {type(other).__name__}")
         merge_rows(self.state, other.state)
         return self
 

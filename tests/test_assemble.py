@@ -255,3 +255,15 @@ def test_no_two_threads_are_given_one_window(entities: int, monkeypatch: pytest.
     assert sorted(np.concatenate(parts).tolist()) == list(range(6000))
     owners = [set(owner[part].tolist()) for part in parts]
     assert sum(map(len, owners)) == len(set().union(*owners))
+
+
+@pytest.mark.parametrize("hold", [None, 40])
+def test_ids_repeated_under_another_account_are_counted_apart(hold: int | None) -> None:
+    """Held or reduced already, the first has the id; how often others claim it is known."""
+    records = [exchange(exchange_id=str(i), account_id=f"a{i % 3}", timestamp=NOON + i) for i in range(200)]
+    again = [exchange(exchange_id=str(i), account_id=f"a{i % 2}", timestamp=NOON + 300) for i in range(180, 200)]
+    batches = [records[i : i + 20] for i in range(0, 200, 20)]
+    assembler = fill("account", [*batches, again, again], hold)
+    assert sum(entities.n.sum() for entities in assembler.finish()) == 200
+    assert (assembler.duplicates, assembler.exchanges) == (40, 200)
+    assert assembler.foreign == 2 * sum(i % 3 != i % 2 for i in range(180, 200))

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from toy_bundle import toy_bundle
+from toy_bundle import OPSET, toy_bundle, write_manifest
 
 from fingerprint import FEATURES, BundleError, bundle
 from fingerprint.kernels.layout import HEAD_OUTPUTS
@@ -26,7 +27,7 @@ def rewrite(path: Path, change: Callable[[Manifest], object]) -> None:
     """Change the manifest in place."""
     manifest = json.loads((path / "manifest.json").read_text())
     change(manifest)
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(path, manifest)
 
 
 def replace(path: Path, name: str, content: bytes) -> None:
@@ -45,7 +46,7 @@ def head_file(array: np.ndarray) -> bytes:
 
 def test_a_sound_bundle_is_read(toy: Path) -> None:
     found = bundle.load(toy)
-    assert found.bundle_id == "fp-toy"
+    assert re.fullmatch("fp-[0-9a-f]{12}", found.bundle_id)
     assert found.baseline.shape == (3, len(FEATURES))
     assert found.baseline.dtype == np.float32
     assert found.head.weights.shape == (GRAM_BUCKETS, 16)
@@ -76,7 +77,7 @@ def test_no_directory(tmp_path: Path) -> None:
         bundle.load(tmp_path / "file")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"not json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"not json", b"[" * 200_000])
 def test_a_manifest_that_is_not_json(toy: Path, content: bytes) -> None:
     (toy / "manifest.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"manifest\.json is not JSON"):
@@ -90,7 +91,7 @@ def test_a_manifest_of_another_format(toy: Path, content: bytes) -> None:
         bundle.load(toy)
 
 
-@pytest.mark.parametrize("key", ["bundle_id", "feature_set", "features", "files", "thresholds", "baseline", "head"])
+@pytest.mark.parametrize("key", ["feature_set", "features", "files", "thresholds", "baseline", "head"])
 def test_a_manifest_that_lacks_a_key(toy: Path, key: str) -> None:
     rewrite(toy, lambda m: m.pop(key))
     with pytest.raises(BundleError, match=f"lacks {key}; export it again"):
@@ -112,12 +113,56 @@ def test_other_features_under_the_same_name_of_the_set(toy: Path, change: Callab
         bundle.load(toy)
 
 
-@pytest.mark.parametrize("opset", [{"ai.onnx": 12}, {"ai.onnx": 99}, {"ai.onnx.ml": 1}, {"com.vendor": 1}])
-def test_an_opset_that_is_not_known_to_run(toy: Path, opset: dict[str, int]) -> None:
-    rewrite(toy, lambda m: m.update(opset=opset))
-    (domain,) = opset
-    with pytest.raises(BundleError, match=f"expected opset {domain}"):
+@pytest.mark.parametrize(
+    ("domain", "version"), [("ai.onnx", 12), ("ai.onnx", 99), ("ai.onnx.ml", 1), ("ai.onnx", None), ("ai.onnx.ml", "3")]
+)
+def test_an_opset_that_is_not_known_to_run(toy: Path, domain: str, version: Any) -> None:
+    rewrite(toy, lambda m: m.update(opset=OPSET | {domain: version}))
+    with pytest.raises(BundleError, match=f"expected opset {domain} "):
         bundle.load(toy)
+    rewrite(toy, lambda m: m["opset"].pop(domain))
+    with pytest.raises(BundleError, match=f"expected opset {domain} .* got None"):
+        bundle.load(toy)
+
+
+@pytest.mark.parametrize("stated", [{"ai.onnx": 18}, {"ai.onnx.ml": 4}, {"com.vendor": 1}])
+def test_an_opset_that_is_not_that_of_the_model(toy: Path, stated: dict[str, int]) -> None:
+    rewrite(toy, lambda m: m["opset"].update(stated))
+    with pytest.raises(BundleError, match=r"states opset .*model\.onnx has \{'ai\.onnx': 17, 'ai\.onnx\.ml': 3\}"):
+        bundle.load(toy)
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\x0a\xff", b"\x80" * 99, b"\x42\x02\x10", b"\x42\x03\x0a\x01\xff", b"\x07"])
+def test_a_model_that_imports_nothing(toy: Path, rubbish: bytes) -> None:
+    replace(toy, "model.onnx", rubbish)
+    with pytest.raises(BundleError, match=r"model\.onnx has \{"):
+        bundle.load(toy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["thresholds"].update(review=0.39),
+        lambda m: m["baseline"].update({FEATURES[0].name: [0.0, 0.5, 1.0]}),
+        lambda m: m["head"]["bias"].reverse(),
+        lambda m: m.update(bundle_id="fp-000000000000"),
+        lambda m: m.update(package_version="1"),
+        lambda m: m.update(more=1),
+    ],
+)
+def test_a_changed_manifest_is_noticed(toy: Path, change: Callable[[Manifest], object]) -> None:
+    manifest = json.loads((toy / "manifest.json").read_text())
+    change(manifest)
+    (toy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"manifest\.json was changed: expected bundle_id fp-\w{12}, it states fp-"):
+        bundle.load(toy)
+
+
+def test_the_id_is_of_the_content_whatever_its_date_and_spelling(toy: Path) -> None:
+    manifest = json.loads((toy / "manifest.json").read_text())
+    turned = dict(reversed((manifest | {"created": "today"}).items()))
+    (toy / "manifest.json").write_text(json.dumps(turned, indent=7))
+    assert bundle.load(toy).bundle_id == manifest["bundle_id"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from toy_bundle import toy_bundle
 from typer.testing import CliRunner
 
 from fingerprint import __version__, commands
+from fingerprint.bundle import load
 from fingerprint.commands import app
 from fingerprint.features import FEATURES
 
@@ -67,7 +68,7 @@ def test_a_verdict_for_every_account(tmp_path: Path, bundle: Path) -> None:
     assert loud["first_seen"] == "2026-03-01T12:00:00.000000Z"
     assert loud["last_seen"] == "2026-03-01T12:05:00.000000Z"
     assert loud["score"] == pytest.approx(0.982, abs=0.001)
-    assert loud["bundle_id"] == "fp-toy"
+    assert loud["bundle_id"] == load(bundle).bundle_id
     assert loud["reasons"][0]["feature"] == "logprobs_share"
     assert set(loud["reasons"][0]) == {"family", "feature", "value", "typical", "without", "sentence"}
     told = "18 records: 0 rejected, 0 duplicates dropped; 3 accounts: 1 allow, 1 review, 1 act ("
@@ -112,6 +113,21 @@ def test_a_directory_is_all_its_files(tmp_path: Path, bundle: Path) -> None:
     assert scored(tmp_path / "day", bundle)[1] == scored(lines(tmp_path / "t.jsonl", records), bundle)[1]
 
 
+def test_a_file_that_cannot_be_used_does_not_cost_the_verdicts_of_the_others(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "day").mkdir()
+    lines(tmp_path / "day" / "2.jsonl", mixed())
+    pq.write_table(pa.table({"account_id": [7]}), tmp_path / "day" / "1.parquet")
+    (tmp_path / "day" / "notes.csv").touch()
+    result, verdicts = scored(tmp_path / "day", bundle)
+    assert (result.exit_code, len(verdicts)) == (1, 3)
+    assert result.stderr.splitlines()[:3] == [
+        "rejected 1: unusable_file (1.parquet:1)",
+        "unusable 1.parquet: expected a column exchange_id, found 1 columns without it",
+        "ignored 1 file: .csv",
+    ]
+    assert scored(tmp_path / "day" / "1.parquet", bundle)[0].exit_code == 2
+
+
 def test_features(tmp_path: Path, bundle: Path) -> None:
     out = tmp_path / "f.parquet"
     result = run("features", lines(tmp_path / "t.jsonl", mixed()), "--by", "account", "--out", out, "--bundle", bundle)
@@ -139,6 +155,16 @@ def test_rejected_records_are_exit_status_1(tmp_path: Path, bundle: Path) -> Non
     assert "21 records: 1 rejected, 1 duplicates dropped" in result.stderr
 
 
+def test_ids_under_another_account_are_warned_of(tmp_path: Path, bundle: Path) -> None:
+    records = [*mixed(), mixed()[0], mixed()[1] | {"account_id": "other"}]
+    result, verdicts = scored(lines(tmp_path / "t.jsonl", records), bundle)
+    assert (result.exit_code, len(verdicts)) == (0, 3)
+    assert result.stderr.splitlines()[0] == (
+        "dropped 2 duplicates, 1 of them under another account_id: ids must be unique"
+    )
+    assert len(scored(lines(tmp_path / "t.jsonl", records[:-1]), bundle)[0].stderr.splitlines()) == 1
+
+
 def test_traffic_out_of_order_is_read_again(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More exchanges than are held, the oldest last: the same verdicts as for sorted traffic."""
     monkeypatch.setattr(commands, "HOLD", 50)
@@ -162,8 +188,11 @@ def test_traffic_out_of_order_is_read_again(tmp_path: Path, bundle: Path, monkey
         ["score", "t.jsonl", "--by", "planet", "--out", "-"],
         ["score", "t.jsonl", "--by", "account", "--out", "v.xlsx"],
         ["score", "t.jsonl", "--by", "account", "--out", "no/such/place/v.csv"],
+        ["score", "loop.jsonl", "--by", "account", "--out", "-"],
+        ["score", "t.jsonl", "--by", "account", "--out", "loop.jsonl"],
         ["score", "t.jsonl", "--by", "account", "--out", "t.jsonl"],
         ["score", ".", "--by", "account", "--out", "v.jsonl"],
+        ["score", "..", "--by", "account", "--out", "v.jsonl"],
         ["score", "missing.jsonl", "--by", "account", "--out", "-"],
         ["score", "t.txt", "--by", "account", "--out", "-"],
         ["score", "t.jsonl", "--by", "account", "--out", "-", "--bundle", "nowhere"],
@@ -179,13 +208,15 @@ def test_wrong_arguments_are_exit_status_2(
     monkeypatch.chdir(tmp_path)
     before = lines(tmp_path / "t.jsonl", mixed()).read_bytes()
     (tmp_path / "t.txt").touch()
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     chosen = [] if "--bundle" in arguments or "--out" not in arguments else ["--bundle", bundle]
     result = run(*arguments, *chosen)
     assert result.exit_code == 2
     assert result.stderr
     assert result.stdout == ""
     assert (tmp_path / "t.jsonl").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.jsonl", "t.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop.jsonl", "t.jsonl", "t.txt"]
+    assert (tmp_path / "loop.jsonl").is_symlink()
 
 
 def test_known_errors_are_one_line(tmp_path: Path, bundle: Path) -> None:
@@ -194,10 +225,15 @@ def test_known_errors_are_one_line(tmp_path: Path, bundle: Path) -> None:
     assert result.stderr.startswith("fingerprint: ")
 
 
+def test_a_place_that_cannot_be_written_is_named_as_the_user_did(tmp_path: Path, bundle: Path) -> None:
+    traffic, out = lines(tmp_path / "t.jsonl", mixed()), tmp_path / "none" / "v.csv"
+    assert scored(traffic, bundle, out=out)[0].stderr == f"fingerprint: --out {out}: No such file or directory\n"
+
+
 def test_verify(tmp_path: Path, bundle: Path) -> None:
     result = run("verify", bundle)
     assert result.exit_code == 0
-    assert "fp-toy is sound" in result.stdout
+    assert f"{load(bundle).bundle_id} is sound" in result.stdout
     other = toy_bundle(tmp_path / "other")
     (other / "card.md").write_text("changed")
     result = run("verify", other)
@@ -278,6 +314,39 @@ class TestProcess:
         assert process.returncode == 130
         assert told == b"fingerprint: stopped\n"
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("closed", [0, 1, 2])
+    @pytest.mark.parametrize("out", ["-", "v.jsonl"])
+    def test_closed_standard_streams(self, tmp_path: Path, bundle: Path, closed: int, out: str) -> None:
+        """Nothing is written to a wrong place, and what cannot be done is said where that is possible."""
+        traffic = "-" if closed == 0 else str(lines(tmp_path / "t.jsonl", mixed()))
+        command = [sys.executable, "-m", "fingerprint", "score", traffic, "--by", "account", "--out", out]
+        shell = ["sh", "-c", f'"$@" {closed}{"<" if closed == 0 else ">"}&-', "sh", *command, "--bundle", str(bundle)]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        process = subprocess.run(shell, capture_output=True, cwd=tmp_path, check=False, env=environment)
+        impossible = closed == 0 or (closed == 1 and out == "-")
+        assert process.returncode == (2 if impossible else 0)
+        assert len(process.stderr.splitlines()) == (0 if closed == 2 else 1)
+        assert b"Traceback" not in process.stderr
+        written = process.stdout if out == "-" else (b"" if impossible else (tmp_path / out).read_bytes())
+        assert [json.loads(line)["account_id"] for line in written.splitlines()] == (
+            [] if impossible else ["quiet", "half", "loud"]
+        )
+
+    @pytest.mark.parametrize("debug", ["", "1"])
+    def test_an_error_nobody_thought_of(self, debug: str) -> None:
+        """Its type alone, because its text may hold a prompt; all of it for who asks."""
+        code = (
+            "import sys, fingerprint.cli, fingerprint.commands as c\n"
+            f"def fail(path): raise LookupError({CANARY!r})\n"
+            "c.verify_bundle = fail; sys.argv = ['fingerprint', 'verify']; fingerprint.cli.main()"
+        )
+        environment = os.environ | {"FINGERPRINT_DEBUG": debug, "PYTHONPATH": str(Path(__file__).parents[1])}
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+        assert (b"Traceback" in process.stderr) == (CANARY.encode() in process.stderr) == bool(debug)
+        assert process.returncode == 70
+        last = b"fingerprint: unexpected LookupError; FINGERPRINT_DEBUG=1 shows where\n"
+        assert process.stderr.endswith(last) if debug else process.stderr == last
 
     @pytest.mark.parametrize("absent", ["typer", "rich", "pyarrow"])
     def test_without_its_extra_it_says_what_to_install(self, tmp_path: Path, absent: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import exchange
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -257,3 +258,39 @@ def test_an_empty_batch() -> None:
     batch = batch_of([], Names(), Names())
     assert batch.meta.shape == (0, len(M))
     assert batch.offsets.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("told", "plain"),
+    [
+        ("2026-03-01t10:00:00z", "2026-03-01T10:00:00Z"),
+        ("2026-03-01t10:00:00.25+02:00", "2026-03-01T10:00:00.25+02:00"),
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.999999Z"),
+        ("2017-01-01t05:29:60.5+05:30", "2016-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_times_that_rfc_3339_allows(told: str, plain: str) -> None:
+    """Small letters, and leap seconds, which count as the end of the second before; the same for accounts."""
+    assert parse(exchange(timestamp=told)).time_us == parse(exchange(timestamp=plain)).time_us
+    hours = [parse(exchange(account={"created_at": text})).meta[M["created_hour"]] for text in (told, plain)]
+    assert hours[0] == hours[1]
+
+
+@pytest.mark.parametrize(
+    "told", ["2026-03-01T10:00:61Z", "2026-03-01t10:00:60", "2026-02-30t10:00:00z", "2026-03-01Tz"]
+)
+def test_times_that_it_does_not_allow(told: str) -> None:
+    with pytest.raises(ExchangeError, match="unreadable time:timestamp"):
+        parse(exchange(timestamp=told))
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    plain = exchange(
+        timestamp=1_772_366_400, input_tokens=5, n=2, temperature=0.5, logprobs=True, account={"created_at": 1e9}
+    )
+    numpy = plain | {"timestamp": np.int64(1_772_366_400), "input_tokens": np.int32(5), "n": np.float32(2)}
+    numpy |= {"temperature": np.float32(0.5), "logprobs": np.bool_(True), "account": {"created_at": np.uint64(10**9)}}
+    assert parse(numpy) == parse(plain)
+    for field, value in {"timestamp": np.bool_(True), "n": np.bool_(True), "logprobs": np.int8(1)}.items():
+        with pytest.raises(ExchangeError, match="wrong type"):
+            parse(plain | {field: value})

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from reading import GOOD, SCHEMA, Told, numbered, write_jsonl, write_parquet
 
-from fingerprint import readers
+from fingerprint import _unpack, readers
 from fingerprint.readers import Rejects
 
 
@@ -72,7 +73,78 @@ def test_a_damaged_file_gives_what_can_be_read(tmp_path: Path, name: str, harm: 
     assert 200 < len(told.rows) < 3000
     assert told.rows == Told(tmp_path / "t.jsonl").rows[: len(told.rows)]
     assert told.rejects.counts["damaged_file"] == 1
-    assert harm == "garbled" or told.rejects.total == 1
+    assert told.rejects.counts.get("truncated_line", 0) <= 1
+    assert harm == "garbled" or told.rejects.total <= 2
+
+
+@pytest.mark.parametrize("name", ["t.jsonl.gz", "t.jsonl.zst"])
+@pytest.mark.parametrize("records", [1, 40, 5000])
+def test_damage_at_the_end_costs_no_record(tmp_path: Path, name: str, records: int) -> None:
+    """Rubbish after the end, a missing or wrong check sum, a file that stops in its last block."""
+    whole = packed(name, write_jsonl(tmp_path / "t.jsonl", numbered(records)).read_bytes())
+    harmed = [whole + b"rubbish", whole[:-4]] + ([whole[:-1], whole[:-8] + b"x" * 8] if name.endswith("gz") else [])
+    for content in harmed[: 1 if name.endswith("zst") and records < 5000 else None]:
+        (tmp_path / name).write_bytes(content)
+        told = Told(tmp_path / name)
+        lost = 0 if name.endswith("gz") or content == harmed[0] else 200  # zstd gives whole blocks of 128 KiB
+        assert records - lost <= len(told.rows) <= records
+        assert told.rejects.counts["damaged_file"] == 1
+        assert told.rows == Told(tmp_path / "t.jsonl").rows[: len(told.rows)]
+        assert lost or told.rejects.places == {"damaged_file": [f"{name}:{records + 1}"]}
+
+
+def test_what_comes_before_damage_in_the_middle_is_read_to_the_last_line(tmp_path: Path) -> None:
+    """As far as zlib itself can be made to give it, byte by byte."""
+    rng = np.random.default_rng(5)
+    records = [GOOD | {"exchange_id": str(i), "prompt": rng.bytes(60).hex()} for i in range(3000)]
+    whole = packed("t.jsonl.gz", write_jsonl(tmp_path / "t.jsonl", records).read_bytes())
+    for at in (1000, len(whole) // 2, len(whole) - 50):
+        (tmp_path / "t.jsonl.gz").write_bytes(whole[:at])
+        expected = zlib.decompressobj(wbits=31).decompress(whole[:at])
+        told = Told(tmp_path / "t.jsonl.gz")
+        assert len(told.rows) == expected.count(b"\n")
+        last = len(told.rows) + 1
+        assert told.rejects.places == {"damaged_file": [f"t.jsonl.gz:{last}"], "truncated_line": [f"t.jsonl.gz:{last}"]}
+
+
+def zstd_blocks(content: bytes) -> list[int]:
+    """Where the blocks of the one frame begin (RFC 8878)."""
+    kind = content[4]
+    at = 5 + (kind >> 5 & 1 ^ 1) + (0, 1, 2, 4)[kind & 3] + (kind >> 5 & 1, 2, 4, 8)[kind >> 6]
+    blocks, last = [], 0
+    while not last:
+        blocks.append(at)
+        head = int.from_bytes(content[at : at + 3], "little")
+        last, at = head & 1, at + 3 + (1 if head >> 1 & 3 == 1 else head >> 3)
+    return blocks
+
+
+def test_all_blocks_before_a_damaged_one_are_given(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    records = [GOOD | {"exchange_id": str(i), "prompt": rng.bytes(60).hex()} for i in range(3000)]
+    whole = packed("t.jsonl.zst", write_jsonl(tmp_path / "t.jsonl", records).read_bytes())
+    at = zstd_blocks(whole)[9]
+    (tmp_path / "cut.jsonl.zst").write_bytes(whole[:at])
+    (tmp_path / "t.jsonl.zst").write_bytes(whole[:at] + b"\xff\xff\xff" + whole[at + 3 :])
+    told = Told(tmp_path / "t.jsonl.zst")
+    assert len(told.rows) > 1000
+    assert told.rows == Told(tmp_path / "cut.jsonl.zst").rows
+    assert told.rejects.counts == {"damaged_file": 1, "truncated_line": 1}
+
+
+def test_a_last_record_without_newline_before_damage_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl.gz").write_bytes(gzip.compress(json.dumps(GOOD).encode())[:-4])
+    told = Told(tmp_path / "t.jsonl.gz")
+    assert len(told.rows) == 1
+    assert told.rejects.counts == {"damaged_file": 1}
+
+
+def test_lines_that_span_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_jsonl(tmp_path / "t.jsonl", numbered(30))
+    expected = Told(path).rows
+    for size in (1, 7, 400, 10_000):
+        monkeypatch.setattr(_unpack, "CHUNK", size)
+        assert Told(path).rows == expected
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.jsonl.zst", "t.parquet"])
@@ -84,15 +156,43 @@ def test_nothing_to_read_is_an_error_of_one_line(tmp_path: Path, name: str, cont
     assert "\n" not in error
 
 
-def test_a_damaged_page_in_parquet(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "t.parquet", numbered(400), row_group_size=100, compression="gzip")
+def harm_row_group(path: Path, group: int) -> None:
+    """Write over a page of its third column."""
     content = bytearray(path.read_bytes())
-    at = pq.ParquetFile(path).metadata.row_group(2).column(6).data_page_offset
+    at = pq.ParquetFile(path).metadata.row_group(group).column(2).data_page_offset
     content[at : at + 40] = b"\xff" * 40
     path.write_bytes(content)
-    told = Told(path, batch_rows=50)
-    assert len(told.rows) == 200
+
+
+@pytest.mark.parametrize("batch_rows", [50, 100, 250, 65536])
+def test_a_damaged_row_group_costs_no_other(tmp_path: Path, batch_rows: int) -> None:
+    """Whether they are read one at a time or together."""
+    path = write_parquet(tmp_path / "t.parquet", numbered(400), row_group_size=100, compression="gzip")
+    expected = Told(path).rows
+    harm_row_group(path, 2)
+    told = Told(path, batch_rows=batch_rows)
+    assert told.rows == expected[:200] + expected[300:]
     assert told.rejects.counts == {"damaged_file": 1}
+    assert told.rejects.places == {"damaged_file": ["t.parquet:201"]}
+
+
+def test_rows_after_a_damaged_row_group_keep_their_numbers(tmp_path: Path) -> None:
+    records = [*numbered(35), GOOD | {"account_id": None}, *numbered(4)]
+    path = write_parquet(tmp_path / "t.parquet", records, row_group_size=10, compression="gzip")
+    harm_row_group(path, 0)
+    harm_row_group(path, 2)
+    told = Told(path)
+    assert told.rejects.places == {
+        "damaged_file": ["t.parquet:1", "t.parquet:21"],
+        "missing:account_id": ["t.parquet:36"],
+    }
+    assert len(told.rows) == 19
+
+
+def test_small_row_groups_are_read_together(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "t.parquet", numbered(300), row_group_size=3)
+    assert Told(path).batches == 1
+    assert Told(path, batch_rows=20).batches == 17
 
 
 def test_a_cut_parquet_file_does_not_hide_the_others(tmp_path: Path) -> None:
@@ -103,6 +203,54 @@ def test_a_cut_parquet_file_does_not_hide_the_others(tmp_path: Path) -> None:
     told = Told(tmp_path)
     assert len(told.rows) == 7
     assert told.rejects.places == {"damaged_file": ["a.parquet:1"]}
+
+
+def test_directories_are_read_to_their_depth_in_order(tmp_path: Path) -> None:
+    """As partitioned data sets lie; what they keep beside the data is passed over, all else is told."""
+    for i, name in enumerate(["date=2/a.jsonl", "date=1/b.jsonl", "date=1/x/a.jsonl", "date=1/a.jsonl"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_jsonl(tmp_path / name, [GOOD | {"exchange_id": str(i), "account_id": name}, {}])
+    for name in ("_SUCCESS", ".a.crc", "date=1/c.csv", "date=1/d.csv.bz2", "README", "_old.jsonl", "o.\x1bx"):
+        (tmp_path / name).touch()
+    (tmp_path / "_log").mkdir()
+    write_jsonl(tmp_path / "_log" / "1.json", [GOOD])
+    (tmp_path / "z").symlink_to(tmp_path / "date=1")
+    told = Told(tmp_path)
+    assert [row[0] for row in told.rows] == ["date=1/a.jsonl", "date=1/b.jsonl", "date=1/x/a.jsonl", "date=2/a.jsonl"]
+    assert told.rejects.places["missing:exchange_id"][2] == "date=1/x/a.jsonl:2"
+    kinds = ".bz2, .csv, linked directory, names that begin with . or _, other names"
+    assert told.rejects.notices() == [f"ignored 6 files: {kinds}"]
+
+
+def test_files_that_cannot_be_used_do_not_hide_the_others(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "b.jsonl", numbered(2))
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    (tmp_path / "l.jsonl").symlink_to(tmp_path / "l.jsonl")
+    pq.write_table(pa.table({"account_id": [1]}), tmp_path / "p.parquet")
+    told = Told(tmp_path)
+    assert len(told.rows) == 2
+    assert told.rejects.places == {"unusable_file": ["a.jsonl:1", "l.jsonl:1", "p.parquet:1"]}
+    assert told.rejects.notices() == [
+        "unusable a.jsonl: a link that leads nowhere",
+        "unusable l.jsonl: a link that leads nowhere",
+        "unusable p.parquet: expected a column exchange_id, found 1 columns without it",
+    ]
+    for name in ("a.jsonl", "l.jsonl", "p.parquet"):
+        assert name in Told(tmp_path / name).error
+    (tmp_path / "b.jsonl").unlink()
+    assert "no exchange record could be read; rejected 3: unusable_file" in Told(tmp_path).error
+
+
+def test_one_column_twice_is_an_error_of_one_line(tmp_path: Path) -> None:
+    inner = pa.StructArray.from_arrays([pa.array(["a"]), pa.array(["b"])], ["ip_prefix", "ip_prefix"])
+    names = ["exchange_id", "account_id", "timestamp", "prompt"]
+    whole = [*(pa.array([GOOD[name]]) for name in names), inner]
+    pq.write_table(pa.Table.from_arrays(whole, [*names, "client"]), tmp_path / "a.parquet")
+    assert Told(tmp_path / "a.parquet").error == (
+        "a.parquet: expected one column client.ip_prefix, found several of that name"
+    )
+    pq.write_table(pa.Table.from_arrays([*whole[:4], whole[0]], [*names, "prompt"]), tmp_path / "b.parquet")
+    assert "expected one column prompt" in Told(tmp_path / "b.parquet").error
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "notes.txt", "."])

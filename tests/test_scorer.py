@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from toy_bundle import FOLLOWED, toy_bundle
+from toy_bundle import FOLLOWED, OPSETS, toy_bundle, write_manifest
 
 from fingerprint import FEATURES, BundleError, ExchangeError, FingerprintError, Scorer, Window, features
 from fingerprint.scorer import verify
@@ -125,7 +126,7 @@ def test_equal_thresholds_leave_no_review(tmp_path: Path) -> None:
     path = toy_bundle(tmp_path / "toy")
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["thresholds"] = {"review": 0.5, "act": 0.5}
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(path, manifest)
     assert Scorer.load(path).level(np.array([0.49, 0.5], np.float32)) == ["allow", "act"]
 
 
@@ -144,13 +145,13 @@ def two_feature_bundle(directory: Path) -> Path:
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in ("margin", "probability")],
         [onnx.numpy_helper.from_array(weights, "weights")],
     )
-    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    content = helper.make_model(graph, opset_imports=OPSETS, ir_version=9).SerializeToString()
     (path / "model.onnx").write_bytes(content)
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["model.onnx"] = hashlib.sha256(content).hexdigest()
     for j, typical in enumerate((0.25, 0.5, 0.0)):
         manifest["baseline"][FEATURES[j].name] = [0.0, typical, 1.0]
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(path, manifest)
     return path
 
 
@@ -176,7 +177,7 @@ def test_a_missing_value_can_be_a_reason_and_is_told_as_missing(path: Path, tmp_
     other = toy_bundle(tmp_path / "toy")
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["baseline"][FOLLOWED] = [-1.0, -1.0, -1.0]
-    (other / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(other, manifest)
     ((reason,),) = Scorer.load(other).reasons(rows(np.nan))
     assert reason["value"] is None
     assert f"{FOLLOWED} is missing" in reason["sentence"]
@@ -223,15 +224,74 @@ def test_a_model_that_is_not_of_this_shape_is_refused(tmp_path: Path, kind: str)
         [helper.make_tensor_value_info(given, number, [None, width])],
         [helper.make_tensor_value_info(made, number, [None, 1])],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    model = helper.make_model(graph, opset_imports=OPSETS, ir_version=9).SerializeToString()
     content = b"rubbish" if kind == "rubbish" else model
     (path / "model.onnx").write_bytes(content)
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["model.onnx"] = hashlib.sha256(content).hexdigest()
-    (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match=r"onnxruntime refuses model\.onnx|expected input features"):
+    write_manifest(path, manifest)
+    with pytest.raises(
+        BundleError, match=r"onnxruntime refuses model\.onnx|expected input features|model\.onnx has \{\}"
+    ):
         verify(path)
 
 
 def test_verify_loads_and_runs(path: Path) -> None:
-    assert verify(path).bundle_id == "fp-toy"
+    assert verify(path).bundle_id == Scorer.load(path).bundle_id
+
+
+def test_parts_read_with_the_true_previous_time_merge_to_the_same_bits(scorer: Scorer) -> None:
+    """Exchanges of one account dealt out to three windows, the time of the newest kept where all find it."""
+    records = exchanges(60, 4)
+    whole, parts, blind = Window.empty(), [Window.empty() for _ in range(3)], [Window.empty() for _ in range(3)]
+    last_us = None
+    for i, record in enumerate(records):
+        whole.update(scorer.read(record, after=whole))
+        rows = scorer.read(record, after=last_us)
+        parts[i % 3].update(rows)
+        last_us = rows.last_us
+        blind[i % 3].update(scorer.read(record, after=blind[i % 3]))
+    assert parts[2].merge(parts[0]).merge(parts[1]) == whole
+    assert blind[2].merge(blind[0]).merge(blind[1]) != whole, "the condition that the README states"
+    assert last_us == whole.last_us
+
+
+@pytest.mark.parametrize("after", ["2026-03-01T10:00:00Z", 1.5, True, {}])
+def test_the_previous_time_is_a_window_or_microseconds(scorer: Scorer, after: Any) -> None:
+    with pytest.raises(FingerprintError, match="after: expected a Window or microseconds UTC, got"):
+        scorer.read(exchange(), after=after)
+    assert scorer.read(exchange(), after=np.int64(1_772_000_000_000_000)).when[0, 1] > 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [[[0.0] * len(FEATURES)], None, Window.empty()])
+def test_what_are_no_features_are_refused(scorer: Scorer, given: Any) -> None:
+    with pytest.raises(FingerprintError, match=r"expected float32\[k, \d+\] .* got (list|NoneType|Window)"):
+        scorer.score(given)
+
+
+@pytest.mark.parametrize("given", [np.zeros((1, 9)), [np.zeros(9)], 7, None, [Window.empty(), {}], "w"])
+def test_what_are_no_windows_are_refused(given: Any) -> None:
+    with pytest.raises(FingerprintError, match="expected a Window or a sequence of them, got"):
+        features(given)
+    for act in (Window.empty().update, Window.empty().merge):
+        with pytest.raises(FingerprintError, match="expected"):
+            act(given)
+
+
+def test_windows_may_come_one_by_one() -> None:
+    assert features(Window.empty() for _ in range(2)).shape == (2, len(FEATURES))  # type: ignore[arg-type]
+    assert features([]).shape == (0, len(FEATURES))
+
+
+def test_a_scorer_is_pickled_as_its_bundle(scorer: Scorer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So that worker processes can be given one; the bundle is checked again."""
+    near = toy_bundle(tmp_path / "near")
+    monkeypatch.chdir(tmp_path)
+    content = pickle.dumps(Scorer.load("near"))
+    monkeypatch.chdir("/")
+    assert len(content) < 1000
+    again = pickle.loads(content)
+    assert np.array_equal(again.score(rows(0, 0.5, 1)), scorer.score(rows(0, 0.5, 1)))
+    (near / "card.md").write_text("changed")
+    with pytest.raises(BundleError):
+        pickle.loads(content)

@@ -3,15 +3,19 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from builders import random_head
 from onnx import TensorProto, helper, numpy_helper
 
+from fingerprint.bundle import bundle_id
 from fingerprint.features import FEATURE_SET, FEATURES
 
 FOLLOWED = "logprobs_share"
+OPSET = {"ai.onnx": 17, "ai.onnx.ml": 3}
+OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
 
 
 def toy_model() -> bytes:
@@ -34,7 +38,7 @@ def toy_model() -> bytes:
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in ("margin", "probability")],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=OPSETS, ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
@@ -49,15 +53,20 @@ def toy_bundle(directory: Path) -> Path:
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(directory.iterdir())}
     manifest = {
         "format": 1,
-        "bundle_id": "fp-toy",
         "package_version": "0",
         "feature_set": FEATURE_SET,
         "features": [feature.name for feature in FEATURES],
         "files": files,
-        "opset": {"ai.onnx": 17},
+        "opset": OPSET,
         "thresholds": {"review": 0.4, "act": 0.9},
         "baseline": {feature.name: [0.0, 0.0, 1.0] for feature in FEATURES},
         "head": info,
     }
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(directory, manifest)
     return directory
+
+
+def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
+    """With the id that follows from the rest: what an export would have written."""
+    stamped = manifest | {"bundle_id": bundle_id(manifest)}
+    (directory / "manifest.json").write_text(json.dumps(stamped))

@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from fingerprint.bundle import bundle_id
 from training.fit import Model, Rows
 from training.graph import OPSET, ZERO, ExportError, Split, float32_threshold, to_onnx
 
-__all__ = ["ExportError", "ParityReport", "bundle_id", "check_parity", "edge_rows", "to_onnx", "write_bundle"]
+__all__ = ["ExportError", "ParityReport", "check_parity", "edge_rows", "to_onnx", "write_bundle"]
 
 FORMAT = 1
 MAX_ERROR = 1e-6
@@ -128,7 +129,7 @@ def write_bundle(
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(draft.iterdir())}
         manifest = {
             "format": FORMAT,
-            "bundle_id": bundle_id(files),
+            "bundle_id": "",
             "package_version": package_version,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "feature_set": feature_set,
@@ -144,18 +145,14 @@ def write_bundle(
             "metrics_thresholds": dict(metrics_thresholds),
             "metrics": metrics,
         }
-        text = json.dumps(_json(manifest), indent=1, ensure_ascii=False, allow_nan=False)
+        manifest = _json(manifest)
+        manifest["bundle_id"] = bundle_id(manifest)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
         (draft / "manifest.json").write_text(text + "\n", encoding="utf-8")
         _replace(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
-
-
-def bundle_id(files: Mapping[str, str]) -> str:
-    """`fp-` and 12 hex digits of the sha256 over the lines `name:sha256` of the files, sorted by name."""
-    lines = "".join(f"{name}:{files[name]}\n" for name in sorted(files))
-    return "fp-" + hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
 def _replace(draft: Path, target: Path) -> None:

@@ -5,12 +5,13 @@ say of each feature is in ``FEATURES``; ``docs/features.md`` is generated from i
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fingerprint._jit import kernel
+from fingerprint.errors import FingerprintError
 from fingerprint.features import capability, client, conversation, diversity, economics, request, timing
 from fingerprint.features._feature import Feature
 from fingerprint.kernels.layout import AT, LAYOUT_ID, WORDS
@@ -59,6 +60,8 @@ def features(windows: Window | Sequence[Window]) -> NDArray[np.float32]:
     """
     if isinstance(windows, Window):
         return compute(windows.state.reshape(1, WORDS))
-    return (
-        compute(np.stack([window.state for window in windows])) if windows else compute(np.empty((0, WORDS), np.int64))
-    )
+    several = list(windows) if isinstance(windows, Iterable) else [windows]
+    odd = [window for window in several if not isinstance(window, Window)]
+    if odd:
+        raise FingerprintError(f"expected a Window or a sequence of them, got {type(odd[0]).__name__}")
+    return compute(np.stack([window.state for window in several]) if several else np.empty((0, WORDS), np.int64))

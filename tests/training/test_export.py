@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fingerprint.bundle import bundle_id
 from training import export
-from training.export import ExportError, bundle_id, check_parity, edge_rows, to_onnx, write_bundle
+from training.export import ExportError, check_parity, edge_rows, to_onnx, write_bundle
 from training.fit import Calibration, Levels, Model, round_leaves
 from training.graph import ZERO, float32_threshold
 
@@ -182,7 +183,7 @@ def test_a_bundle_states_everything_and_the_hash_of_every_file(model: Model, tmp
     assert manifest["opset"] == {"ai.onnx": 18, "ai.onnx.ml": 3}
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((path / name).read_bytes()).hexdigest() == digest
-    assert manifest["bundle_id"] == bundle_id(manifest["files"])
+    assert manifest["bundle_id"] == bundle_id(manifest)
     assert np.load(path / "head.npy", allow_pickle=False).dtype == np.int8
 
 
@@ -192,6 +193,7 @@ def test_the_bundle_id_follows_the_content_alone(model: Model, tmp_path: Path) -
         return str(json.loads(text)["bundle_id"])
 
     assert identity("a") == identity("b") != identity("c", card="# another\n")
+    assert identity("d", thresholds={"review": 0.1, "act": 0.2}) != identity("a")
 
 
 def test_a_bundle_that_fails_leaves_the_old_one_and_no_rubbish(model: Model, tmp_path: Path) -> None:
