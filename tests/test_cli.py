@@ -311,7 +311,7 @@ class TestProcess:
         process.send_signal(signal.SIGINT)
         process.wait(60)
         _, told = process.communicate()
-        assert process.returncode == 130
+        assert process.returncode in (130, -signal.SIGINT)  # the latter, 130 to a shell too, while it still loads code
         assert told == b"fingerprint: stopped\n"
         assert list(tmp_path.iterdir()) == []
 
