@@ -73,7 +73,7 @@ def build(world: World, p: Plan) -> Account:
     script, goal = _script(world, rnd, p)
     start, span = p.start * clocks.DAY, p.span * clocks.DAY
     if p.clock == "people" and p.kind == "human":
-        fresh = np.array(script.fresh)
+        fresh = _joined(np.array(script.fresh), clocks.turns("people", rng, p.q))
         times = clocks.people(rng, fresh, np.array(script.gaps), start, span)
     else:
         flow = clients()[p.client].flow if p.clock == "burst" else None
@@ -84,6 +84,17 @@ def build(world: World, p: Plan) -> Account:
     if not profile.request.threaded:
         fresh = np.ones(p.q, bool)
     return _account(world, rng, rnd, p, script, times, again, fresh, profile, goal)
+
+
+def _joined(fresh: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where a person's conversations begin: pieces of text follow each other in one until it has its length."""
+    ends, begins = np.cumsum(lengths), np.zeros(len(fresh), bool)
+    after = 0
+    for at in np.flatnonzero(fresh):
+        if at >= after:
+            begins[at] = True
+            after = ends[np.searchsorted(ends, at, "right")]
+    return begins
 
 
 def _script(world: World, rnd: Random, p: Plan) -> tuple[Script, str]:
@@ -116,7 +127,7 @@ def _profile(world: World, rnd: Random, rng: np.random.Generator, p: Plan) -> Pr
     shares = s.campaigns.share_payment if attack else True, s.campaigns.share_network if attack else True
     shared = sharing(group, p.strength("identity"), *shares)
     vary = p.strength("parameters") if attack else _varies(s.seed, p.group, s)
-    return draw_profile(rnd, group, style(rng, p), clients()[p.client], shared, vary)
+    return draw_profile(rnd, group, style(rng, p), p.clock, clients()[p.client], shared, vary)
 
 
 @lru_cache(maxsize=4096)

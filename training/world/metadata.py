@@ -6,7 +6,7 @@ honest organisation) share their draws to a degree that follows the same law too
 Left out: evidence that links accounts beyond a shared payment, network or client.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, NamedTuple
 
@@ -74,7 +74,7 @@ class Request:
     logprobs: bool
     reasoning: float
     stream: bool
-    threaded: bool
+    threaded: bool = False
 
 
 class Identity(NamedTuple):
@@ -109,16 +109,21 @@ def sharing(group: Random, identity: float = 0.0, payment: bool = True, network:
     return Sharing(coherence, coherence * apart * network, coherence * apart * payment)
 
 
-def draw_profile(own: Random, group: Random, style: str, client: Client, shared: Sharing, vary: float) -> Profile:
+def draw_profile(
+    own: Random, group: Random, style: str, clock: str, client: Client, shared: Sharing, vary: float
+) -> Profile:
     """An account's look: each part its group's or its own; `vary` is how likely it randomises its parameters."""
     theirs, mine = _request(group, style, client), _request(own, style, client)
     common, identity = _identity(group, style), _identity(own, style)
     nulls = {k for k, p in NULLABLE.items() if own.random() < p}
-    if own.random() < {"api": 0.45, "app": 0.1}[style]:
+    if own.random() < {"api": 0.3, "app": 0.1}[style]:
         nulls.add("session_id")
     request = theirs if own.random() < shared.request else mine
     if own.random() < vary:
         request = _varied(own, request)
+    request = replace(request, threaded=own.random() < THREADED.get(clock, THREADED[style]))
+    if not request.threaded:
+        nulls.add("session_id")  # calls without a conversation have no id of one
     if own.random() < shared.network:
         identity = identity._replace(networks=common.networks, user_agents=common.user_agents)
     if own.random() < shared.payment:
@@ -149,7 +154,6 @@ def _request(rnd: Random, style: str, client: Client) -> Request:
         logprobs=rnd.random() < (0.05 if api else 0.01),
         reasoning=1.0 if measured and client.reasoning else rnd.choices([0.0, 1.0, rnd.random()], [0.6, 0.25, 0.15])[0],
         stream=rnd.random() < (0.25 if api else 0.92),
-        threaded=rnd.random() < (0.25 if api else 0.8),
     )
 
 
@@ -195,6 +199,7 @@ def models_over_time(
     return np.where((model == MODELS.index(NEWEST)) & (day < release), fallback, model)
 
 
+THREADED = {"api": 0.25, "app": 0.85, "coding": 0.95}  # accounts whose requests carry a conversation, by style or clock
 MEASURED = ("coding", "service")  # clock classes whose answers are as long as measured, whatever is asked
 STOPS = ("end_turn", "max_tokens", "tool_use", "refusal")
 LONG = np.array([WORDS[c] for c in CAPABILITIES] + [230], np.float64) ** 0.5 * 230**0.5
