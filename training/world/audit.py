@@ -169,15 +169,16 @@ def models(
     """Cross-validated AUC of gradient boosting on each kind of evidence alone and on everything."""
     attack, family = known["label"].to_numpy() == 1, {f.name: f.family for f in FEATURES}
     whole, parts = pd.concat([table, raw.add_prefix("raw ")], axis=1), columns_of()
+    columns = [str(c) for c in whole.columns]
     form = [name for name in parts["text"] if family[name] == "diversity"]
     groups = known["group"].to_numpy(), known["family"].to_numpy()
     sets: dict[str, tuple[list[str], NDArray[np.object_]]] = {
-        "metadata": ([*parts["metadata"], *(c for c in whole if str(c).startswith("raw "))], groups[0]),
+        "metadata": ([*parts["metadata"], *(c for c in columns if c.startswith("raw "))], groups[0]),
         "timing": (parts["timing"], groups[0]),
         "text": (parts["text"], groups[0]),
         "text without the head": (form, groups[0]),
         "text without the head, families left out": (form, groups[1]),
-        "all": (list(whole), groups[0]),
+        "all": (columns, groups[0]),
     }
     scores = {n: out_of_fold(whole[c].to_numpy(np.float64), attack, group, seeds) for n, (c, group) in sets.items()}
     rows = []

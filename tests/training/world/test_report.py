@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,12 +14,13 @@ from typer.testing import CliRunner
 from training.__main__ import app
 from training.world import make_world, report
 from training.world.examples import FIRST, census, members
-from training.world.report import Report, rebuilt, table, write_report
+from training.world.page import CLOCK_TARGET, render, table
+from training.world.report import Report, clock_traffic, rebuilt, write_report
 from training.world.settings import load
 
 SECTIONS = (
-    "What misses its target", "Clocks beside real traces", "Text beside real prompts", "Leakage audit", "Size and speed",
-    "The built-in text, reviewed for sameness", "Who is in it", "Determinism", "Examples",
+    "What misses its target", "Clocks beside real traces", "Text beside real prompts", "Leakage audit", "Who is in it",
+    "The built-in text, reviewed for sameness", "Size and speed", "Determinism", "Examples",
 )  # fmt: skip
 MEASURED = [{"run": "tiny", "exchanges": 9000, "seconds": 1.5, "peak memory MB": 210}]
 
@@ -94,19 +96,32 @@ def test_an_evasion_is_shown_where_it_is_used(page: tuple[Path, Report]) -> None
     assert all(f"{e.name}=" in e.about for e in evading)
 
 
-def test_clocks_are_shown_beside_real_traces(monkeypatch: pytest.MonkeyPatch, world: Path, tmp_path: Path) -> None:
-    """What clock_report says is a table, a line for each miss, and its plots."""
+def test_clocks_are_shown_beside_real_traces(
+    monkeypatch: pytest.MonkeyPatch, world: Path, page: tuple[Path, Report]
+) -> None:
+    """What clock_report says is a table, a line for each miss, and a plot a role."""
     from matplotlib.figure import Figure
 
-    stub = ModuleType("training.world.clock_report")
-    rows = pd.DataFrame({"role": ["people", "agents"], "distance": [0.1, 0.4], "ratio": [1.25, 4.0]})
+    rows = pd.DataFrame(
+        {"role": ["people", "coding"], "statistic": "cv", "distance": [0.1, 0.4], "ratio": [CLOCK_TARGET - 0.1, 4.0]}
+    )
+    stub = ModuleType(report.CLOCKS)
     stub.compare = lambda corpora, traffic: rows  # type: ignore[attr-defined]
-    stub.plots = lambda corpora, traffic: {"clock_gaps": Figure()}  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "training.world.clock_report", stub)
+    stub.plots = lambda corpora, traffic: {"coding": Figure()}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, report.CLOCKS, stub)
     monkeypatch.setattr(report, "find_spec", lambda name: True)
-    found, drawn = report._clocks(world, tmp_path, lambda stage, done, total: None)
-    assert found is rows
-    assert list(drawn) == ["clock_gaps"]
+    found, drawn = report._clocks(world, None, lambda stage, done, total: None)
+    text = render(replace(page[1], clocks=found), {name: f"world/{name}.png" for name in drawn})
+    assert "- clock of coding, cv: 4.0 times the yardstick" in text
+    assert "- clock of people" not in text
+    assert "](world/clocks_coding.png)" in text
+
+
+def test_peoples_clocks_are_those_of_people(world: Path) -> None:
+    traffic, kind = clock_traffic(world), members(world).set_index("account_id")["kind"]
+    owners = traffic.groupby("account_id")["clock"].first()
+    assert set(kind[owners[owners == "people"].index]) == {"human"}
+    assert {"attack", "automation", "mixed"} <= set(kind[owners[owners != "people"].index])
 
 
 def test_tables_are_markdown() -> None:
