@@ -53,11 +53,13 @@ class Audit:
     """What was found. AUCs of `features` and `values` are folded to 0.5 and more, those of `models` are not.
 
     features: feature, family, auc, low, high, higher (the side with larger values), coverage, reason.
-    models: model, columns, auc, low, high, target. values: column, value, attack, honest (counts), auc, one_sided.
+    models: model, columns, auc, low, high, target. used: column, share (of the gain of a model on metadata).
+    values: column, value, attack, honest (counts), auc, one_sided.
     """
 
     features: pd.DataFrame
     models: pd.DataFrame
+    used: pd.DataFrame
     values: pd.DataFrame
     attack: int
     honest: int
@@ -95,6 +97,7 @@ def audit(world: Path, *, head: Head | None = None, resamples: int = 200, seeds:
     return Audit(
         single_features(table, attack, weights),
         models(table, raw, known, unread, weights, seeds),
+        used(table, raw, attack),
         values(seen, known["label"], FEWEST),
         int(attack.sum()), int((~attack).sum()), len(set(group)), told,
     )  # fmt: skip
@@ -188,6 +191,17 @@ def models(
         count = len(sets[name][0]) if name in sets else 1
         rows.append((name, count, auc[0], low, high, METADATA_TARGET if name == "metadata" else np.nan))
     return pd.DataFrame(rows, columns=["model", "columns", "auc", "low", "high", "target"])
+
+
+def used(table: pd.DataFrame, raw: pd.DataFrame, attack: NDArray[np.bool_], most: int = 8) -> pd.DataFrame:
+    """Where a model on metadata finds what it uses, by share of gain: the first places to look for a leak."""
+    from lightgbm import LGBMClassifier
+
+    whole = pd.concat([table[columns_of()["metadata"]], raw.add_prefix("raw ")], axis=1)
+    model = LGBMClassifier(**TREES, random_state=0, importance_type="gain").fit(whole.to_numpy(np.float64), attack)
+    share = np.asarray(model.feature_importances_, np.float64)
+    found = pd.DataFrame({"column": whole.columns.astype(str), "share": share / max(share.sum(), 1e-12)})
+    return found.sort_values("share", ascending=False, ignore_index=True).head(most)
 
 
 def out_of_fold(x: Floats, attack: NDArray[np.bool_], group: NDArray[np.object_], seeds: int) -> Floats:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["leaks", "save", "text"]
 
 WORLD, REAL, ATTACK, INK = "#2a6f97", "#e9a23b", "#c8553d", "#333333"
+WIDEST = 1050  # pixels
 TEXT = {
     "compression": "compression ratio of 100 prompts (zlib)", "distinct_2": "distinct-2 of 100 prompts",
     "cv": "CV of prompt length in characters",
@@ -72,7 +73,7 @@ def save(figures: dict[str, Figure], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.png" for name in figures]
     for file, figure in zip(files, figures.values(), strict=True):
-        figure.savefig(file, dpi=100, metadata={"Software": None})
+        figure.savefig(file, dpi=min(100, WIDEST / figure.get_figwidth()), metadata={"Software": None})
     return files
 
 

@@ -40,7 +40,7 @@ def _head(r: Report, plots: Plots) -> Iterator[str]:
     d = r.described
     yield "# The simulated world, measured"
     yield ""
-    yield "Written by `python -m training world-report`. All positives are simulated: no public log of a campaign exists."
+    yield "Written by `python -m training world-report`. Positives are simulated: no public log of a campaign exists."
     yield ""
     yield (
         f"{d['accounts']:,} accounts ({', '.join(f'{n:,} {k}' for k, n in d['by_kind'].items())}), {d['campaigns']:,} "
@@ -80,8 +80,8 @@ def _clocks(r: Report, plots: Plots) -> Iterator[str]:
 def _text(r: Report, plots: Plots) -> Iterator[str]:
     yield from ("## Text beside real prompts", "")
     yield (
-        "Windows of 100 prompts: lengths in characters, their coefficient of variation, zlib's compression ratio (lower "
-        "is more repetitive), distinct n-grams of 20 words a prompt. Attack accounts are those without cover."
+        "Windows of 100 prompts: lengths in characters, their coefficient of variation, zlib's compression ratio "
+        "(lower is more repetitive), distinct n-grams of 20 words a prompt. Attack accounts are those without cover."
     )
     for title, rows in (("Simulated", r.world_text), ("Real", r.real)):
         if rows is not None:
@@ -114,11 +114,12 @@ def _audit(r: Report, plots: Plots) -> Iterator[str]:
     yield (
         f"{a.attack:,} attack accounts against {a.honest:,} accounts of honest automation and shared keys, in "
         f"{a.groups:,} groups. Models are gradient boosting, cross-validated by group; intervals (95 %) resample "
-        f"groups. The prompt head is that {a.head}. It was trained on families of these texts, so that its features (likeness, "
-        "capability) tell an upper limit; the last row is a likeness that never read the family it judges."
+        f"groups. The prompt head is that {a.head}. It was trained on families of these texts, so that its features "
+        "(likeness, capability) tell an upper limit; the last row is a likeness that never read the family it judges."
     )
     yield from ("", *table(a.models), *_plot(plots, "leaks"), "", "The twenty most telling single features:")
-    yield from ("", *table(a.features.head(20)))
+    yield from ("", *table(a.features.head(20)), "", "What a model on metadata uses most, by share of its gain:")
+    yield from ("", *table(a.used))
     yield from ("", *_folded("All features", table(a.features)), "", "The raw values that tell most by being shown:")
     yield from ("", *table(a.values.head(10)), "")
     yield from (f"- `{name}`: {reason}" for name, reason in audit.REASONS.items())

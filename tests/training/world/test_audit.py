@@ -107,6 +107,7 @@ def test_a_planted_value_is_found(world: Path, tmp_path: Path) -> None:
     assert ("n", "3") in set(zip(sided["column"], sided["value"], strict=True))
     assert any(line.startswith("n = 3: ") for line in leaky.misses())
     assert any(line.startswith("metadata alone") for line in leaky.misses())
+    assert {"several_share", "raw n mean"} & set(leaky.used["column"].head(3))
 
 
 def test_a_planted_rhythm_is_found(world: Path, tmp_path: Path) -> None:
