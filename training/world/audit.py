@@ -38,7 +38,7 @@ SUSPECT = 0.90  # AUC above which a single feature needs a reason
 REASONS: dict[str, str] = {}  # feature above SUSPECT -> why the real world has it too
 AGE = ("account_age", "new_account_share")  # of the timing family, but facts about the account
 PACE = ("output_per_hour", "small_plan_rate")  # of the economics family, but rates
-FEWEST = 12  # accounts with a raw value before its being on one side only means something
+FEWEST = 12  # groups with a raw value before its being on one side only means something
 FOLDS = 5
 READ = 8  # prompts an account that the cross-fitted likeness learns from and reads
 UNREAD = "mean likeness, by heads that never read the family"
@@ -54,7 +54,7 @@ class Audit:
 
     features: feature, family, auc, low, high, higher (the side with larger values), coverage, reason.
     models: model, columns, auc, low, high, target. used: column, share (of the gain of a model on metadata).
-    values: column, value, attack, honest (counts), auc, one_sided.
+    values: column, value, attack, honest (accounts), groups, auc, one_sided.
     """
 
     features: pd.DataFrame
@@ -98,7 +98,7 @@ def audit(world: Path, *, head: Head | None = None, resamples: int = 200, seeds:
         single_features(table, attack, weights),
         models(table, raw, known, unread, weights, seeds),
         used(table, raw, attack),
-        values(seen, known["label"], FEWEST),
+        values(seen, known, FEWEST),
         int(attack.sum()), int((~attack).sum()), len(set(group)), told,
     )  # fmt: skip
 

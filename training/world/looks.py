@@ -59,16 +59,19 @@ def looks(traffic: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(out, index=index).astype(float), pd.concat(seen, ignore_index=True)
 
 
-def values(seen: pd.DataFrame, label: pd.Series, fewest: int) -> pd.DataFrame:
-    """Accounts of each side that show a value, for values of at least `fewest` accounts, with the AUC of showing it."""
-    known = seen[seen["account_id"].isin(set(label.index))]
-    known = known.assign(attack=known["account_id"].map(label).to_numpy() == 1)
-    counts = known.groupby(["column", "value"])["attack"].agg(attack="sum", accounts="size").reset_index()
+def values(seen: pd.DataFrame, known: pd.DataFrame, fewest: int) -> pd.DataFrame:
+    """Accounts of each side that show a value, for values of at least `fewest` groups, with the AUC of showing it."""
+    shown = seen[seen["account_id"].isin(set(known.index))]
+    shown = shown.assign(attack=shown["account_id"].map(known["label"]).to_numpy() == 1)
+    shown["group"] = shown["account_id"].map(known["group"])
+    counts = shown.groupby(["column", "value"]).agg(
+        attack=("attack", "sum"), accounts=("attack", "size"), groups=("group", "nunique")
+    ).reset_index()  # fmt: skip
     counts["honest"] = counts["accounts"] - counts["attack"]
-    total = int((label == 1).sum()), int((label == 0).sum())
+    total = int((known["label"] == 1).sum()), int((known["label"] == 0).sum())
     counts["auc"] = 0.5 + (counts["attack"] / max(total[0], 1) - counts["honest"] / max(total[1], 1)).abs() / 2
     counts["one_sided"] = (counts["attack"] == 0) | (counts["honest"] == 0)
-    kept = counts[counts["accounts"] >= fewest].drop(columns="accounts")
+    kept = counts.loc[counts["groups"] >= fewest, ["column", "value", "attack", "honest", "groups", "auc", "one_sided"]]
     return kept.sort_values("auc", ascending=False, ignore_index=True)
 
 

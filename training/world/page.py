@@ -51,20 +51,14 @@ def _head(r: Report, plots: Plots) -> Iterator[str]:
 def _misses(r: Report, plots: Plots) -> Iterator[str]:
     yield from ("## What misses its target", "")
     lines, (same, of) = r.audit.misses(), r.rebuilt or (0, 0)
-    if r.clocks is not None:
-        far = r.clocks[r.clocks["ratio"] > CLOCK_TARGET]
-        lines += [
-            f"clock of {row.role}, {row.statistic}: {row.ratio:.1f} times the yardstick" for row in far.itertuples()
-        ]
+    far = r.clocks[r.clocks["ratio"] > CLOCK_TARGET]
+    lines += [f"clock of {row.role}, {row.statistic}: {row.ratio:.1f} times the yardstick" for row in far.itertuples()]
     lines += [f"{of - same} of {of} accounts rebuilt alone differ from the files"] if same < of else []
     yield from (f"- {line}" for line in lines) if lines else ["Nothing that was measured."]
 
 
 def _clocks(r: Report, plots: Plots) -> Iterator[str]:
     yield from ("## Clocks beside real traces", "")
-    if r.clocks is None:
-        yield "Not measured."
-        return
     yield (
         "Gaps in seconds inside sessions, turns and tokens; the yardstick is the same distance between two halves of "
         f"the real trace, and the target is at most {CLOCK_TARGET:g} times that."

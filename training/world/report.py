@@ -14,8 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,7 @@ import pyarrow.parquet as pq
 from fingerprint.bundle import load as load_bundle
 from training.config import settings as settings_from
 from training.world import audit as auditing
-from training.world import figures, sameness
+from training.world import clock_report, figures, sameness
 from training.world.account import account_id, in_order, one_account
 from training.world.corpora import PARTS, Corpora, built_in_part, part_of
 from training.world.examples import Example, census, examples, members
@@ -41,16 +39,15 @@ if TYPE_CHECKING:
 __all__ = ["Report", "measure", "rebuilt", "write_report"]
 
 REBUILT = 5  # accounts that are built again alone
-CLOCKS = "training.world.clock_report"
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the page shows. `clocks` and `real` are None without corpora."""
+    """Everything that the page shows. `real` is None without corpora."""
 
     described: dict[str, Any]
-    clocks: pd.DataFrame | None
+    clocks: pd.DataFrame
     world_text: pd.DataFrame
     real: pd.DataFrame | None
     built_in: pd.DataFrame
@@ -99,12 +96,10 @@ def measure(world: Path, corpora: Path | None, measured: Path | None, progress: 
     )  # fmt: skip
 
 
-def _clocks(world: Path, corpora: Path | None, progress: Progress) -> tuple[pd.DataFrame | None, dict[str, Figure]]:
+def _clocks(world: Path, corpora: Path | None, progress: Progress) -> tuple[pd.DataFrame, dict[str, Figure]]:
     """Distances between the world's clocks and the real traces (or the laws fitted to them), and their figures."""
-    if find_spec(CLOCKS) is None:
-        return None, {}
     progress("clocks", 0, 1)
-    clock_report, traffic = import_module(CLOCKS), clock_traffic(world)
+    traffic = clock_traffic(world)
     compared = clock_report.compare(corpora, traffic)
     drawn = {f"clocks_{role}": figure for role, figure in clock_report.plots(corpora, traffic).items()}
     progress("clocks", 1, 1)

@@ -58,7 +58,7 @@ def test_no_single_feature_gives_the_attack_away_without_a_reason(found: Audit) 
 
 def test_likeness_of_unread_families_is_no_verdict(found: Audit) -> None:
     unread = auc_of(found, "mean likeness, by heads that never read the family")
-    assert 0.5 < unread["auc"] < SUSPECT < auc_of(found, "text")["auc"]
+    assert 0.5 < unread["auc"] < SUSPECT
 
 
 def test_no_value_is_on_one_side_only(found: Audit) -> None:
