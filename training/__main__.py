@@ -27,6 +27,10 @@ app = typer.Typer(
 STAGES = {
     "world": "making the world",
     "write": "writing it in order of time",
+    "clocks": "measuring clocks beside real traces",
+    "text": "measuring text",
+    "audit": "auditing for leaks",
+    "examples": "picking example accounts",
     "read": "reading traffic",
     "head": "training prompt heads",
     "contribute": "reading prompts with the heads",
@@ -123,6 +127,27 @@ def fit_clocks(
     from training.world.laws import FILE, fit_laws, save
 
     save(fit_laws(corpora), out or FILE)
+
+
+@app.command("world-report")
+def world_report(
+    world: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that `world` wrote.")],
+    corpora: Corpora = None,
+    out: Annotated[Path, typer.Option(help="Page to write, its plots in a folder beside it.")] = Path("docs/world.md"),
+    measured: Annotated[
+        Path | None, typer.Option(exists=True, help="JSON list of runs: seconds, sizes, peak memory, to be shown.")
+    ] = None,
+) -> None:
+    """Measure a world: clocks and text beside real ones, leakage audit, who is in it, as a page with plots.
+
+    Example: python -m training world-report /tmp/world --corpora CORPORA --out docs/world.md
+    """
+    from training.world.report import write_report
+
+    with Stages() as stages:
+        found = write_report(world, out, corpora=corpora, measured=measured, progress=stages)
+    figures = found.audit.models.set_index("model")["auc"].round(4).to_dict()
+    print(json.dumps({"report": str(out), "auc": figures, "misses": len(found.audit.misses())}))
 
 
 @app.command()
