@@ -80,10 +80,10 @@ def build(world: World, p: Plan) -> Account:
         times, fresh = clocks.timeline(p.clock, rng, p.q, start, span, flow)
     times, again = live_through(rng, np.sort(times), world.calendar, p.kind == "human")
     times = _retry(rng, times, again)
-    profile = _profile(world, rnd, rng, p)
+    profile = _profile(world, rng, p)
     if not profile.request.threaded:
         fresh = np.ones(p.q, bool)
-    return _account(world, rng, rnd, p, script, times, again, fresh, profile, goal)
+    return _account(world, rng, p, script, times, again, fresh, profile, goal)
 
 
 def _joined(fresh: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -121,24 +121,24 @@ def _retry(rng: np.random.Generator, times: NDArray[np.float64], again: NDArray[
     return times
 
 
-def _profile(world: World, rnd: Random, rng: np.random.Generator, p: Plan) -> Profile:
-    s = world.settings
+def _profile(world: World, rng: np.random.Generator, p: Plan) -> Profile:
+    s, rnd = world.settings, Random(f"{world.settings.seed}/looks of/{p.index}")
     attack, group = p.kind == "attack", Random(f"{s.seed}/looks/{p.group}")
     shares = s.campaigns.share_payment if attack else True, s.campaigns.share_network if attack else True
-    shared = sharing(group, p.strength("identity"), *shares)
-    vary = p.strength("parameters") if attack else _varies(s.seed, p.group, s)
+    apart, vary = (p.strength(n) if attack else _honest(s, p.group, n) for n in ("identity", "parameters"))
+    shared = sharing(group, apart, *shares)
     return draw_profile(rnd, group, style(rng, p), p.clock, clients()[p.client], shared, vary)
 
 
 @lru_cache(maxsize=4096)
-def _varies(seed: int, group: int, s: WorldSettings) -> float:
-    """How likely an honest group's accounts randomise their parameters: the law that campaigns have."""
-    rnd, law = Random(f"{seed}/varies/{group}"), s.evasions.parameters
+def _honest(s: WorldSettings, group: int, name: str) -> float:
+    """How far an honest group's accounts are apart, or vary their parameters: by the law that campaigns have."""
+    rnd, law = Random(f"{s.seed}/{name}/{group}"), s.evasions.named()[name]
     return rnd.uniform(law.low, law.high) if rnd.random() < law.probability else 0.0
 
 
 def _account(
-    world: World, rng: np.random.Generator, rnd: Random, p: Plan, script: Script, times: NDArray[np.float64],
+    world: World, rng: np.random.Generator, p: Plan, script: Script, times: NDArray[np.float64],
     again: NDArray[np.bool_], fresh: NDArray[np.bool_], profile: Profile, goal: str,
 ) -> Account:  # fmt: skip
     q, request = len(times), profile.request
@@ -151,7 +151,7 @@ def _account(
     pieces = np.fromiter((piece for prompt in prompts for piece in prompt), np.int32, int(lengths.sum()))
     size = np.add.reduceat(world.texts.pool.tokens[pieces], np.cumsum(lengths) - lengths)
     caps = np.fromiter((CODE[script.caps[i]] for i in source), np.int8, q)
-    moved = _moves(world, rnd, p)
+    moved = _moves(world, p)
     networks, agents = profile.identity.networks, profile.identity.user_agents
     count = int(thread[-1]) + 1
     rows = {
@@ -172,9 +172,9 @@ def _account(
     return Account(name, profile, created, lengths, pieces, rows, goal, script.lang)
 
 
-def _moves(world: World, rnd: Random, p: Plan) -> float | None:
+def _moves(world: World, p: Plan) -> float | None:
     """Days after its release at which an account takes up the newest model: a campaign at once, others by and by."""
-    whole = Random(f"{world.settings.seed}/moves/{p.group}")
+    whole, rnd = (Random(f"{world.settings.seed}/moves/{at}") for at in (f"group {p.group}", p.index))
     if p.kind == "attack" and whole.random() < world.settings.campaigns.reaim:
         return rnd.uniform(0.02, 1.0) if rnd.random() < 0.5 else None
     return rnd.expovariate(0.7) if rnd.random() < 0.25 else None
@@ -185,7 +185,8 @@ def told(p: Plan, goal: str, lang: str) -> list[str | int]:
     attack = p.kind == "attack"
     campaign, share = (f"camp_{p.group:05d}", f"{p.share:g}") if attack else ("", "")
     evasions = " ".join(f"{name}={strength:g}" for name, strength in p.evasions)
-    return [int(attack), p.kind, p.family, campaign, share, goal, p.client, p.clock, lang, p.phase, evasions]
+    client = "" if p.kind == "human" else p.client
+    return [int(attack), p.kind, p.family, campaign, share, goal, client, p.clock, lang, p.phase, evasions]
 
 
 def to_batch(accounts: list[Account]) -> pa.RecordBatch:

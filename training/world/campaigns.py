@@ -36,6 +36,10 @@ SUITS_ALL = ("evol_instruct", "rubric_grading", "cot_traces", "rewrite_clean", "
 JUDGES = ("rubric_grading", "judge_pairs", "aspect_scores", "fixed_line_rubric", "solution_choice", "reward_critique")
 MAKERS = ("list_synth", "topic_tree", "json_pairs")
 FIXERS = ("rewrite_clean", "trace_summary")
+ANSWERED = {
+    "evol_instruct": "{seed}", "list_synth": "{instr}", "topic_tree": "{question}", "persona_tasks": "{instr}",
+    "oss_code": "{codetask}", "tool_synth": "{instr}", "json_pairs": "{question}", "forced_start": "{instr}",
+}  # fmt: skip
 PREFIXED = ("metamath", "contest_reasoning")
 ORDERED = ("api_bank", "glaive", "swe_agent")
 GOALS = {
@@ -142,22 +146,28 @@ class _Stages:
         self.maker = _client(g, rnd, [t for n in MAKERS for t in g.harvest[n] if t.lang == lang], wide)
         self.fixer = _client(g, rnd, _holding(g, FIXERS, lang), 1)
         self.prefix = _prefix(h)
+        made = {"ask", "make"} & {stage for stage, _ in clients()[h.plan.client].recipe}
+        self.made = ANSWERED.get(h.plan.family) if made and lang == "en" else None
         self.tail = h.texts.pool.add("\nAnswer:"), h.texts.pool.add("\n\nQuestion: ")
 
     def of(self, stage: str, item: Item, again: int) -> Iterator[Ask]:
-        if stage in ("bare", "turns", "answer"):
+        """A stage's requests for one item: the item as it is, what was made of it, or a template around it."""
+        client = {"judge": self.judge, "make": self.maker, "fix": self.fixer}.get(stage)
+        if stage in ("bare", "answer") and self.made:
+            yield self.h.grammar.fill(self.made, self.h.own), None
+        elif stage == "prefix" and self.prefix:
+            yield self.prefixed(item[0][0]), "reasoning"
+        elif client:
+            yield self.around(client, item[0][0])
+        else:
             yield from item
-            return
-        prompt, cap = item[0]
-        if stage == "prefix" and self.prefix:
-            yield [*self.prefix, self.tail[1], *prompt, self.tail[0]], "reasoning"
-            return
-        client = {"judge": self.judge, "make": self.maker, "fix": self.fixer}.get(stage, self.wrap)
-        if client is None or (stage == "ask" and self.h.plan.family in self.h.grammar.harvest):
-            yield prompt, cap
-            return
+
+    def prefixed(self, prompt: Prompt) -> Prompt:
+        return [*self.prefix, self.tail[1], *prompt, self.tail[0]]
+
+    def around(self, client: Batch, prompt: Prompt) -> Ask:
         names = ("seed", "problem", "question", f"{self.h.lang}_question", f"{self.h.lang}_problem")
-        yield client.prompt(self.h.own, {name: [prompt] for name in names})
+        return client.prompt(self.h.own, {name: [prompt] for name in names})
 
 
 def _client(g: Grammar, rnd: Random, templates: list[Template], most: int) -> Batch | None:
@@ -216,16 +226,16 @@ def _sourced(h: Harvest, corpora: Corpora) -> Iterator[Item]:
     units = corpora.harvest_units(source)
     h.lang = units[0].lang
     style, stages = h.shared.random(), None
-    if (style > 0.6 or source == "gsm8k") and h.plan.family not in ORDERED:
+    if (style > 0.75 or source == "gsm8k") and h.plan.family not in ORDERED:
         stages = _Stages(h)
     ahead = stages.prefix if stages and h.plan.family in PREFIXED and style < 0.8 else None
     for prompt, cap in _endless(h, _shard(h, units), corpora):
         if stages is None:
             yield [(prompt, cap)]
         elif ahead:
-            yield [([*ahead, stages.tail[1], *prompt, stages.tail[0]], "reasoning")]
+            yield [(stages.prefixed(prompt), "reasoning")]
         else:
-            yield list(stages.of("ask", [(prompt, cap)], 0))
+            yield [stages.around(stages.wrap, prompt) if stages.wrap else (prompt, cap)]
 
 
 def _shard(h: Harvest, units: list[Unit]) -> list[Unit]:

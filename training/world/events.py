@@ -63,5 +63,10 @@ def live_through(
         again |= (times >= start) & (times < end) & (rng.random(len(times)) < 0.3)
     times = outages(times, np.array(what.outages).reshape(-1, 2), rng)
     order = np.argsort(times, kind="stable")
-    limit = what.days * DAY - 1.0
-    return np.clip(times[order], 0.0, limit), again[order]
+    return within(times[order], what.days * DAY - 1.0), again[order]
+
+
+def within(times: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
+    """Sorted times moved, or squeezed if they must be, into 0 to `limit`: none piles up at an end."""
+    times = times - max(0.0, min(float(times[-1]) - limit, float(times[0]))) - min(0.0, float(times[0]))
+    return times * min(1.0, limit / max(float(times[-1]), 1.0))

@@ -202,7 +202,7 @@ def models_over_time(
 THREADED = {"api": 0.25, "app": 0.85, "coding": 0.95}  # accounts whose requests carry a conversation, by style or clock
 MEASURED = ("coding", "service")  # clock classes whose answers are as long as measured, whatever is asked
 STOPS = ("end_turn", "max_tokens", "tool_use", "refusal")
-LONG = np.array([WORDS[c] for c in CAPABILITIES] + [230], np.float64) ** 0.5 * 230**0.5
+LONG = np.array([WORDS[c] for c in CAPABILITIES] + [230], np.float64) ** 0.25 * 230**0.75
 
 
 def usage(

@@ -63,13 +63,14 @@ def make_plan(texts: Texts, settings: WorldSettings) -> list[Plan]:
     order = [int(i) for i in rng.permutation(settings.accounts)]
     shares = {k: getattr(settings.kinds, k) for k in ("human", "automation", "mixed", "attack")}
     edges = np.round(np.cumsum([0.0, *shares.values()]) * settings.accounts).astype(int)
+    largest = max(1, min(settings.campaigns.largest, *(int(n) // 20 for n in np.diff(edges, prepend=0) if n)))
     plans: list[Plan] = []
     group = 0
     for kind, low, high in zip(shares, edges[:-1], edges[1:], strict=True):
         members = order[low:high]
         volumes = volume(rng, len(members), settings, kind)
         at = 0
-        for size, family in _groups(rnd, kind, len(members), texts, settings):
+        for size, family in _groups(rnd, kind, len(members), largest, texts, settings):
             own = Random(f"{settings.seed}/group/{group}")
             indices, q = members[at : at + size], volumes[at : at + size]
             plans += _group(own, kind, family, group, indices, [int(v) for v in q], texts, settings)
@@ -90,13 +91,14 @@ def volume(rng: np.random.Generator, n: int, settings: WorldSettings, kind: str)
     return q
 
 
-def _groups(rnd: Random, kind: str, accounts: int, texts: Texts, settings: WorldSettings) -> Iterator[tuple[int, str]]:
-    """Sizes and families that fill a kind's accounts; no group takes more than a twentieth of them."""
+def _groups(
+    rnd: Random, kind: str, accounts: int, largest: int, texts: Texts, settings: WorldSettings
+) -> Iterator[tuple[int, str]]:
+    """Sizes, of one law for all kinds up to `largest`, and families that fill a kind's accounts."""
     names = _families(rnd, kind, texts, settings)
     if kind == "attack" and settings.campaigns.single:
         yield from [(accounts, next(names))] if accounts else []
         return
-    largest = max(1, min(settings.campaigns.largest, accounts // 20))
     while accounts:
         size = min(int(rnd.paretovariate(1.1)), largest, accounts)
         yield size, next(names)
