@@ -91,7 +91,7 @@ def _joined(fresh: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.
     ends, begins = np.cumsum(lengths), np.zeros(len(fresh), bool)
     after = 0
     for at in np.flatnonzero(fresh):
-        if at >= after:
+        if at >= after - 1:  # units end where they end: a turn early is nearer than a unit late
             begins[at] = True
             after = ends[np.searchsorted(ends, at, "right")]
     return begins

@@ -35,7 +35,13 @@ __all__ = ["METADATA_TARGET", "REASONS", "SUSPECT", "Audit", "account_features",
 Floats = NDArray[np.float64]
 METADATA_TARGET = 0.60  # AUC that a model on metadata alone may reach
 SUSPECT = 0.90  # AUC above which a single feature needs a reason
-REASONS: dict[str, str] = {}  # feature above SUSPECT -> why the real world has it too
+LIKENESS = (
+    "what the prompts want is the difference that is looked for; the head of this bundle was trained on these very "
+    "sources, and heads that never read the family stand at the figure given above"
+)
+REASONS: dict[str, str] = {  # feature above SUSPECT -> why the real world has it too
+    f"likeness_{part}": LIKENESS for part in ("mean", "p50", "p75", "p90", "share", "high_share")
+}
 AGE = ("account_age", "new_account_share")  # of the timing family, but facts about the account
 PACE = ("output_per_hour", "small_plan_rate")  # of the economics family, but rates
 FEWEST = 12  # groups with a raw value before its being on one side only means something

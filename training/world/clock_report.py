@@ -212,6 +212,14 @@ def compare(corpora: Path | None, traffic: Any) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def unit(statistic: str) -> str:
+    """What a statistic is measured in."""
+    for word, name in (("gap", "seconds"), ("turns", "exchanges"), ("tokens", "tokens")):
+        if word in statistic:
+            return name
+    return "no unit"
+
+
 def plots(corpora: Path | None, traffic: Any) -> dict[str, Any]:
     """A figure a role: cumulative distributions of every statistic, real and simulated; log axis but for burstiness."""
     from matplotlib.figure import Figure
@@ -227,9 +235,11 @@ def plots(corpora: Path | None, traffic: Any) -> dict[str, Any]:
                 levels = np.linspace(0.005, 0.995, 199)
                 axes.plot(quantiles(side, levels), levels, label=label)
             axes.set_title(key[1])
+            axes.set_xlabel(unit(key[1]))
+            axes.set_ylabel("share of values at most x")
             if key[1] != "burstiness":
                 axes.set_xscale("log")
         figure.axes[0].legend()
-        figure.suptitle(f"{role}: share of values at most x")
+        figure.suptitle(role)
         figures[role] = figure
     return figures

@@ -121,6 +121,8 @@ def draw_profile(
     request = theirs if own.random() < shared.request else mine
     if own.random() < vary:
         request = _varied(own, request)
+    if clock in MEASURED:
+        request = replace(request, n=1, ceilings=tuple(c if c >= 4096 else -1 for c in request.ceilings))
     request = replace(request, threaded=own.random() < THREADED.get(clock, THREADED[style]))
     if not request.threaded:
         nulls.add("session_id")  # calls without a conversation have no id of one
