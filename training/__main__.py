@@ -147,7 +147,7 @@ def world_report(
     with Stages() as stages:
         found = write_report(world, out, corpora=corpora, measured=measured, progress=stages)
     figures = found.audit.models.set_index("model")["auc"].round(4).to_dict()
-    print(json.dumps({"report": str(out), "auc": figures, "misses": len(found.audit.misses())}))
+    print(json.dumps({"report": str(out), "auc": figures, "leaks": len(found.audit.misses())}))
 
 
 @app.command()

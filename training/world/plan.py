@@ -85,8 +85,8 @@ def volume(rng: np.random.Generator, n: int, settings: WorldSettings, kind: str)
         more = rng.lognormal(np.log(law.median), law.sigma, 2 * n + 8)
         drawn = np.concatenate([drawn, more[(more >= law.smallest) & (more <= law.largest)]])
     q = drawn[:n].astype(np.int64)
-    if kind == "attack" and law.attack_total and n:
-        edges = np.round(np.cumsum(q) * (law.attack_total / q.sum()))
+    if kind == "attack" and law.attack_mean and n:
+        edges = np.round(np.cumsum(q) * (law.attack_mean * n / q.sum()))
         q = np.maximum(np.diff(edges, prepend=0.0).astype(np.int64), 1)
     return q
 

@@ -31,7 +31,7 @@ class Kinds:
 class Volume:
     """Exchanges of an account: a lognormal law, the same for everybody; `daily` is the median pace a day.
 
-    `attack_total` above 0 scales the accounts of campaigns to this many exchanges in all.
+    `attack_mean` above 0 scales the accounts of campaigns to this many exchanges each, on average.
     """
 
     median: float = 78.0
@@ -39,7 +39,7 @@ class Volume:
     smallest: int = 10
     largest: int = 800
     daily: float = 26.0
-    attack_total: int = 0
+    attack_mean: float = 0.0
 
     def __post_init__(self) -> None:
         check(0 < self.smallest <= self.median <= self.largest, "volume", "smallest <= median <= largest", self)
@@ -172,7 +172,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "accounts": 25_000, "days": 45, "rows_a_file": 500_000,
         "kinds": {"human": 0.0, "automation": 0.0, "mixed": 0.0, "attack": 1.0},
         "volume": {
-            "median": 1000.0, "sigma": 0.5, "smallest": 60, "largest": 6000, "attack_total": 28_800_000,
+            "median": 1000.0, "sigma": 0.5, "smallest": 60, "largest": 6000, "attack_mean": 1152.0,
         },
         "campaigns.single": True, "campaigns.largest": 25_000, "campaigns.standby": 0.0,
     },

@@ -83,7 +83,7 @@ def test_evasions_have_their_probability_and_strength() -> None:
 def test_a_single_campaign_of_an_asked_size() -> None:
     settings = {
         "accounts": 500, "kinds": {"human": 0.0, "automation": 0.0, "mixed": 0.0, "attack": 1.0},
-        "campaigns.single": True, "volume.attack_total": 60_000,
+        "campaigns.single": True, "volume.attack_mean": 120.0,
     }  # fmt: skip
     plans = plans_of(settings)
     assert {p.group for p in plans} == {0}

@@ -121,6 +121,6 @@ def test_tables_are_markdown() -> None:
 def test_the_verb_writes_the_page_and_tells_figures(world: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["world-report", str(world), "--out", str(tmp_path / "docs" / "world.md")])
     assert result.exit_code == 0, result.output
-    assert set(json.loads(result.stdout)) == {"report", "auc", "misses"}
+    assert set(json.loads(result.stdout)) == {"report", "auc", "leaks"}
     assert "auditing for leaks" in result.stderr
     assert (tmp_path / "docs" / "world" / "leaks.png").is_file()
