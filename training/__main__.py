@@ -187,6 +187,32 @@ def run(
 
 
 @app.command()
+def evaluate(
+    traffic: Annotated[list[Path], typer.Option(exists=True, help="File or folder of exchange records; repeatable.")],
+    labels: Annotated[Path, typer.Option(exists=True, help="CSV as for run, with family and share.")],
+    out: Annotated[Path, typer.Option(help="Markdown page to write; tables and plot go to a folder of its name.")],
+    groups: Annotated[Path | None, typer.Option(exists=True, help="CSV: account_id,group.")] = None,
+    config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings.")] = None,
+    corpora: Corpora = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts that families and sources are dealt to.")] = 4,
+) -> None:
+    """Leave every harvest family and honest source out in turn and measure what is found of it.
+
+    Example: python -m training evaluate --traffic world/traffic --labels world/labels.csv --out detection.md
+    """
+    from training.config import load
+    from training.leaveout import leave_out
+    from training.leaveout_page import write
+    from training.world import origin
+
+    settings = load(config)
+    with Stages() as stages:
+        scored = leave_out(traffic, labels, settings, groups=groups, corpora=corpora, folds=folds, progress=stages)
+    made = " ".join(str(rows[0]["origin"]) for path in traffic if (rows := origin(path.parent)))
+    print(json.dumps(write(scored, out, f"World: {made}." if made else "", settings.seed)))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
     accounts: Annotated[int, typer.Option(min=200, help="Accounts in the small world.")] = 3000,

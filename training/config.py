@@ -32,7 +32,8 @@ def check(ok: bool, name: str, expected: str, got: object) -> None:
 class Split:
     """Shares of accounts and campaigns in each split; `unseen_families` of the families go to test alone.
 
-    `keep` names families and sources that are never held out, such as the only honest text of a language.
+    `keep` names families and sources that are never held out, such as the only honest text of a language;
+    `hold_out` names those that are, in place of the share drawn.
     """
 
     train: float = 0.5
@@ -40,6 +41,7 @@ class Split:
     test: float = 0.3
     unseen_families: float = 0.25
     keep: tuple[str, ...] = ()
+    hold_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         parts = (self.train, self.calib, self.test)

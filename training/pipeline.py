@@ -35,7 +35,7 @@ from training.split import nothing_held_out, read_labels, split_accounts
 from training.tracking import Tracked, track
 from training.tune import tune
 
-__all__ = ["Result", "run"]
+__all__ = ["NAMES", "SHAPE", "Result", "run", "windows"]
 
 NAMES = [feature.name for feature in FEATURES]
 DIRECTIONS = [feature.direction for feature in FEATURES]
@@ -78,7 +78,7 @@ def run(
     sample = sample_prompts(traffic, progress)
     accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
     counts = {"accounts": _accounts(accounts)}
-    head, table = _windows(sample, accounts, traffic, corpora, config, progress)
+    head, table = windows(sample, accounts, traffic, corpora, config, progress)
     tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
     trained = _train(table, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
     progress("evaluate", 0, 1)
@@ -86,7 +86,7 @@ def run(
     if config.refit:
         everyone = nothing_held_out(accounts, config.split, config.seed)
         counts = {"accounts": _accounts(everyone), "forerunner_accounts": counts["accounts"]}
-        head, table = _windows(sample, everyone, traffic, corpora, config, progress)
+        head, table = windows(sample, everyone, traffic, corpora, config, progress)
         progress("refit", 0, 1)
         trained = _train(table, tuning.params, config, "calib", lambda stage: None)
     data = [*origin, {**digest, "exchanges": sample.exchanges, "rejected": sample.rejected, **counts}]
@@ -121,7 +121,7 @@ def _train(
     return _Trained(model, onnx_bytes, check_parity(onnx_bytes, model, table.X[rows]))
 
 
-def _windows(
+def windows(
     sample: Sample,
     accounts: pd.DataFrame,
     traffic: Sequence[Path],

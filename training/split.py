@@ -102,7 +102,9 @@ def text_group(label: int, family: str) -> str:
 
 
 def _held_out(labels: pd.DataFrame, config: SplitConfig, seed: int) -> set[str]:
-    """Text groups for test alone: about the asked share of the groups of each label, at least one attack group."""
+    """Text groups for test alone: those named, or about the asked share of each label's, at least one attack group."""
+    if config.hold_out:
+        return {group for group in labels["text_group"].unique() if group.partition(":")[2] in config.hold_out}
     chosen: set[str] = set()
     for label in (0, 1):
         groups = sorted(labels.loc[labels["label"] == label, "text_group"].unique(), key=lambda g: _draw(g, seed))

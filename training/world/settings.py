@@ -168,6 +168,9 @@ PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"accounts": 120, "days": 10, "volume.largest": 200},
     "demo": {"accounts": 3000},
     "train": {"accounts": 8000, "seed": 20261123},
+    "evaluate": {
+        "accounts": 6000, "seed": 20261125, "volume": {"median": 130.0, "sigma": 1.2, "largest": 4000},
+    },
     "reported-campaign": {
         "accounts": 25_000, "days": 45, "rows_a_file": 500_000,
         "kinds": {"human": 0.0, "automation": 0.0, "mixed": 0.0, "attack": 1.0},
