@@ -72,7 +72,7 @@ def gram_counts(prompts: Sequence[bytes]) -> csr_matrix:
 
 
 def fit_likeness(
-    counts: csr_matrix, harvest: NDArray[np.int64], weight: NDArray[np.float64], C: float = 1.0
+    counts: csr_matrix, harvest: NDArray[np.int64], weight: NDArray[np.float64], C: float = 10.0
 ) -> Weights:
     """Logistic regression of harvest (1) against honest (0); both classes weigh the same in sum."""
     weight = weight.copy()
