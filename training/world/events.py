@@ -43,7 +43,7 @@ def calendar(settings: WorldSettings) -> Calendar:
 def live_through(
     rng: np.random.Generator, times: NDArray[np.float64], what: Calendar, person: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Times (sorted seconds) as they come out in the end, and which of them are a request sent again.
+    """Times (sorted seconds) as they come out in the end, sorted, and which of them are a request sent again.
 
     People take most of a holiday's sittings to another day; everybody sends some requests again after an outage
     and brings a few sittings forward to before a price rise.

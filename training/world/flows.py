@@ -99,7 +99,7 @@ def _asynchronous(rng: np.random.Generator, rows: int, size: int) -> Floats:
 def outages(times: Floats, windows: Floats, rng: np.random.Generator) -> Floats:
     """Times moved past outages: `windows` (n, 2) first and last second; tried again after 1, 2, 4 ... s, at most 600 s.
 
-    Sorted again; what is sent and where conversations begin stay at their index.
+    In the order of `times`: those of one outage may come out in another order than they went in.
     """
     out = np.array(times, float)
     for first, last in sorted(np.asarray(windows, float).reshape(-1, 2).tolist()):
@@ -108,4 +108,4 @@ def outages(times: Floats, windows: Floats, rng: np.random.Generator) -> Floats:
         tried = 2.0 ** np.ceil(np.log2(wait + 1)) - 1
         extra = np.minimum(tried - wait, rng.uniform(0, 600, len(wait))) + rng.uniform(0, 1, len(wait))
         out[hit] = last + extra
-    return np.sort(out)
+    return out

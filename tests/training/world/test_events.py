@@ -46,6 +46,16 @@ def test_outages_push_requests_behind_them_and_some_are_sent_again() -> None:
     assert 10 < again.sum() < 80
 
 
+def test_only_what_met_an_outage_is_sent_again_even_where_sittings_moved() -> None:
+    end = 6 * DAY
+    together = Calendar(30, 12.0, ((5 * DAY, end),), tuple(range(2, 28, 2)), 15 * DAY)
+    for seed in range(5):
+        moved, again = live_through(rng(seed), times(n=4000), together, True)
+        assert (np.diff(moved) >= 0).all()
+        assert again.sum() > 10
+        assert ((moved[again] >= end) & (moved[again] < end + 601)).all(), "tried again at most 10 minutes later"
+
+
 def test_people_leave_holidays_and_programs_do_not() -> None:
     free = Calendar(30, 12.0, (), (10,), None)
     on_the_day = [
