@@ -21,7 +21,10 @@ PACE = {
 
 @dataclass(frozen=True)
 class Client:
-    """One program; `recipe` holds stages with their repeats, temperatures and ceilings vary by call or stage."""
+    """One program; `recipe` holds stages with their repeats, temperatures and ceilings vary by call or stage.
+
+    `system`, `reasoning` and `tools`: whether it sends a system prompt, asks for reasoning, offers tools.
+    """
 
     name: str
     weight: float
@@ -30,7 +33,7 @@ class Client:
     flow: Flow
     temperature: tuple[float, ...]
     max_tokens: tuple[int, ...]
-    system: str
+    system: bool
     n: int
     models: int
     reasoning: bool
@@ -48,7 +51,7 @@ def _client(name: str, row: dict[str, Any]) -> Client:
     flow = {field: row.pop(name) for name, field in PACE.items() if name in row}
     stages = [str(stage).partition(" x") for stage in row.pop("recipe")]
     recipe = tuple((stage, int(times or 1)) for stage, _, times in stages)
-    defaults: dict[str, Any] = {"system": "", "n": 1, "models": 1, "reasoning": False, "tools": False}
+    defaults: dict[str, Any] = {"system": False, "n": 1, "models": 1, "reasoning": False, "tools": False}
     lists = {key: tuple(row.pop(key)) for key in ("temperature", "max_tokens")}
     return Client(name=name, recipe=recipe, flow=Flow(**flow), **(defaults | lists | row))
 

@@ -140,7 +140,7 @@ def _request(rnd: Random, style: str, client: Client) -> Request:
     several = client.models if measured else 3 if rnd.random() < 0.12 else 1
     varied = 3 if rnd.random() < (0.15 if api else 0.04) else 1
     tools = rnd.random() < 0.25 or (measured and client.tools)
-    system = rnd.random() < (0.55 if api else 0.3) or (measured and client.system != "")
+    system = rnd.random() < (0.55 if api else 0.3) or (measured and client.system)
     ceilings = [-1 if c is None else c for c in rnd.choices(CEILINGS, CEILING_LAW[style], k=varied)]
     heats = [float("nan") if h is None else h for h in rnd.choices(HEAT, HEAT_LAW[style], k=varied)]
     if measured:

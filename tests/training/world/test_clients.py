@@ -6,7 +6,8 @@ from random import Random
 
 from real import CORPORA, needs_corpora
 
-from training.world.clients import clients, draw_client
+from training.world.clients import Client, clients, draw_client
+from training.world.metadata import draw_profile, sharing
 
 STAGES = {"bare", "ask", "prefix", "judge", "make", "answer", "fix", "turns"}
 
@@ -28,6 +29,22 @@ def test_clients_are_drawn_by_weight_or_from_those_named() -> None:
     assert set(drawn) == set(clients())
     assert drawn.most_common(1)[0][0] == "sdk_script"
     assert {draw_client(rnd, ("s1", "camel")).name for _ in range(50)} == {"s1", "camel"}
+
+
+def test_programs_with_a_system_prompt_send_one_more_often() -> None:
+    """Half of the accounts have their client's parameters, the others those of any program."""
+    assert {client.system for client in clients().values()} == {True, False}
+
+    def sent(client: Client) -> float:
+        alone = sharing(Random(0), 1.0)
+        own, group = ([Random(f"{name} {i}") for i in range(500)] for name in ("own", "group"))
+        drawn = [draw_profile(*pair, "api", "burst", client, alone, 0.0) for pair in zip(own, group, strict=True)]
+        return sum(profile.request.system is not None for profile in drawn) / len(drawn)
+
+    with_one, without = (clients()[name] for name in ("openthoughts", "thinking_traces"))
+    assert with_one.system
+    assert not without.system
+    assert sent(with_one) > sent(without) + 0.15
 
 
 @needs_corpora
