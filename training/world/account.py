@@ -6,7 +6,6 @@ An account depends on the world's settings and its line of the plan alone, so ea
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
@@ -125,16 +124,8 @@ def _profile(world: World, rng: np.random.Generator, p: Plan) -> Profile:
     s, rnd = world.settings, Random(f"{world.settings.seed}/looks of/{p.index}")
     attack, group = p.kind == "attack", Random(f"{s.seed}/looks/{p.group}")
     shares = s.campaigns.share_payment if attack else True, s.campaigns.share_network if attack else True
-    apart, vary = (p.strength(n) if attack else _honest(s, p.group, n) for n in ("identity", "parameters"))
-    shared = sharing(group, apart, *shares)
-    return draw_profile(rnd, group, style(rng, p), p.clock, clients()[p.client], shared, vary)
-
-
-@lru_cache(maxsize=4096)
-def _honest(s: WorldSettings, group: int, name: str) -> float:
-    """How far an honest group's accounts are apart, or vary their parameters: by the law that campaigns have."""
-    rnd, law = Random(f"{s.seed}/{name}/{group}"), s.evasions.named()[name]
-    return rnd.uniform(law.low, law.high) if rnd.random() < law.probability else 0.0
+    shared = sharing(group, p.strength("identity"), *shares)
+    return draw_profile(rnd, group, style(rng, p), p.clock, clients()[p.client], shared, p.strength("parameters"))
 
 
 def _account(
@@ -181,10 +172,10 @@ def _moves(world: World, p: Plan) -> float | None:
 
 
 def told(p: Plan, goal: str, lang: str) -> list[str | int]:
-    """A row of `labels.csv` after the account's id."""
+    """A row of `labels.csv` after the account's id; the habits of honest groups are not in it."""
     attack = p.kind == "attack"
     campaign, share = (f"camp_{p.group:05d}", f"{p.share:g}") if attack else ("", "")
-    evasions = " ".join(f"{name}={strength:g}" for name, strength in p.evasions)
+    evasions = " ".join(f"{name}={strength:g}" for name, strength in p.evasions) if attack else ""
     client = "" if p.kind == "human" else p.client
     return [int(attack), p.kind, p.family, campaign, share, goal, client, p.clock, lang, p.phase, evasions]
 

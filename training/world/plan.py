@@ -1,9 +1,9 @@
 """The plan of a world: which account is whose, when it lives, what it evades, before any text or time is drawn.
 
 Cheap and deterministic by seed. Attack accounts come in campaigns; honest accounts of every kind come in groups of
-the same law of sizes (departments, resellers, households) that also start together, are slow or are replaced (rotated
-keys) at times, so that accounts which look alike are no signature. Left out: everything an account does (the world
-builds it from its line of the plan and the seed alone).
+the same law of sizes (departments, resellers, households) that also start together, are slow, share little, vary their
+parameters or are replaced (rotated keys) at times, so that accounts which look alike are no signature. Left out:
+everything an account does (the world builds it from its line of the plan and the seed alone).
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,6 +25,7 @@ NIGHTLY_WORK = ("nightly_eval", "cot_eval", "model_comparison")
 SYNCHRONISED = 0.7  # campaigns whose accounts start together
 TOGETHER = 0.4  # honest groups whose accounts start together
 ROTATED = 0.1  # honest groups whose accounts replace each other
+HABITS = ("low_slow", "identity", "parameters")  # what honest groups do as well, for reasons of their own
 SHORTEST = 0.15  # days that an account lives at least
 
 
@@ -33,7 +34,7 @@ class Plan:
     """One account: works on shard `number` of `of` of its group; `share` is 0 for honest accounts.
 
     `start` and `span` are days; `before` is how many harvesting requests earlier accounts of its shard have sent;
-    `phase` is probe, scale, standby or steady; `evasions` are (name, strength) pairs.
+    `phase` is probe, scale, standby or steady; `evasions` are (name, strength) pairs, of honest groups their `HABITS`.
     """
 
     index: int
@@ -146,24 +147,24 @@ def _group(
     lives = _lives(rnd, kind, family, q, shards, generations, evasions, s)
     several = families(texts) if s.campaigns.single and kind == "attack" and not s.campaigns.families else []
     before, plans = [0] * shards, []
-    told = tuple(evasions.items()) if kind == "attack" else ()
+    named = tuple(evasions.items())
     for i, (index, size, (start, span, phase)) in enumerate(zip(indices, q, lives, strict=True)):
         own = clock if rnd.random() < 0.75 else _clock(rnd, kind, family, evasions, s)
         share, at = (_share(rnd, size, s) if kind == "attack" else 0.0), i % shards
         name = several[at % len(several)] if several else family
         plans.append(
-            Plan(index, kind, name, group, at, shards, own, client, size, share, start, span, before[at], phase, told)
+            Plan(index, kind, name, group, at, shards, own, client, size, share, start, span, before[at], phase, named)
         )
         before[at] += round(share * size)
     return plans
 
 
 def _evasions(rnd: Random, kind: str, s: WorldSettings) -> dict[str, float]:
-    """What a campaign does to hide; honest groups are slow or vary their parameters by the same law."""
+    """What a campaign does to hide; the `HABITS` of honest groups follow the same law."""
     drawn = {}
     for name, evasion in s.evasions.named().items():
         used, strength = rnd.random() < evasion.probability, rnd.uniform(evasion.low, evasion.high)
-        if used and (kind == "attack" or name in ("low_slow", "parameters")):
+        if used and (kind == "attack" or name in HABITS):
             drawn[name] = round(strength, 3)
     return drawn
 

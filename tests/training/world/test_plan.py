@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from worlds import plans_of
 
+from training.world.account import told
 from training.world.clocks import CLASSES
-from training.world.plan import Plan
+from training.world.plan import HABITS, Plan
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,18 @@ def test_evasions_have_their_probability_and_strength() -> None:
     plans = plans_of({"accounts": 3000, "evasions.relay": {"probability": 1.0, "low": 0.3, "high": 0.4}})
     attack = [p for p in plans if p.kind == "attack"]
     assert all(0.3 <= p.strength("relay") <= 0.4 for p in attack)
-    assert not any(p.evasions for p in plans if p.kind != "attack")
     assert 0 < sum(p.strength("split") > 0 for p in attack) < len(attack) / 3
+
+
+def test_honest_groups_have_habits_by_the_law_of_evasions_and_labels_do_not_tell() -> None:
+    certain = {"probability": 1.0, "low": 0.3, "high": 0.4}
+    plans = plans_of({"accounts": 300, "evasions.identity": certain, "evasions.split": certain})
+    honest = [p for p in plans if p.kind != "attack"]
+    assert {name for p in honest for name, _ in p.evasions} == set(HABITS)
+    assert all(0.3 <= p.strength("identity") <= 0.4 for p in plans)
+    assert len({(p.group, p.evasions) for p in honest}) == len({p.group for p in honest}), "a group's, not an account's"
+    assert {told(p, "", "en")[-1] for p in honest} == {""}
+    assert all("identity=0." in str(told(p, "", "en")[-1]) for p in plans if p.kind == "attack")
 
 
 def test_a_single_campaign_of_an_asked_size() -> None:
