@@ -25,6 +25,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from training.world.corpora import MATERIAL, Corpora
+from training.world.examples import members
 from training.world.grammar import LANGUAGES, Grammar, Template, load_grammar, tables
 
 __all__ = ["Sameness", "built_in", "by_role", "measure", "pairs", "text_of_corpora", "text_of_world"]
@@ -96,11 +97,10 @@ def text_of_world(world: Path, progress: Progress | None = None) -> pd.DataFrame
 
     Families without an account of 100 exchanges get windows over several accounts.
     """
-    labels = pd.read_csv(world / "labels.csv", dtype=str).fillna("")
-    pure = (labels["kind"] != "attack") | (labels["share"].astype(str).isin(["1", "1.0"]))
-    labels = labels[pure].assign(role=labels["kind"].map(ROLES))
-    counts = _counts(world / "traffic")
-    labels = labels.assign(n=labels["account_id"].map(counts)).sort_values(["role", "family", "n"], kind="stable")
+    labels = members(world)
+    labels = labels[(labels["kind"] != "attack") | (labels["share"] == "1")]
+    labels = labels.assign(role=labels["kind"].map(ROLES))
+    labels = labels.sort_values(["role", "family", "exchanges"], kind="stable")
     chosen = labels.groupby(["role", "family"]).tail(MOST)
     prompts = _prompts(world / "traffic", chosen["account_id"].tolist())
     groups = {}
@@ -112,11 +112,6 @@ def text_of_world(world: Path, progress: Progress | None = None) -> pd.DataFrame
         if progress:
             progress("text", i, len(parts))
     return table(groups)
-
-
-def _counts(traffic: Path) -> dict[str, int]:
-    column = pq.read_table(traffic, columns=["account_id"]).column(0).value_counts()
-    return {row["values"]: row["counts"] for row in column.to_pylist()}
 
 
 def _prompts(traffic: Path, accounts: list[str]) -> dict[str, list[str]]:
