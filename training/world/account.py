@@ -279,7 +279,6 @@ def _owner(accounts: list[Account]) -> pa.Array:
 def with_prompts(world: World, table: pa.Table) -> pa.Table:
     """The table with its prompts written out (schema `SCHEMA`)."""
     column = table.column("prompt").combine_chunks()
-    column = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
     offsets = column.offsets.to_numpy()
     prompts = world.texts.pool.join(offsets - offsets[0], column.flatten().to_numpy())
     return table.set_column(table.schema.get_field_index("prompt"), "prompt", prompts).cast(SCHEMA)

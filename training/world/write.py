@@ -136,7 +136,7 @@ def _write_stretch(number: int) -> tuple[int, int, bytes]:
     shutil.rmtree(folder)
     digest, most, files = hashlib.sha256(), JOB.world.settings.rows_a_file, 0
     for files, first in enumerate(range(0, len(table), most), 1):
-        part = with_prompts(JOB.world, table.slice(first, most).combine_chunks())
+        part = with_prompts(JOB.world, table.slice(first, most))
         pq.write_table(
             part, JOB.out / f"part-{number:05d}-{files:03d}.parquet", compression="zstd", compression_level=1
         )
