@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtr
 
-from training.world.flows import Flow, default_flow, outages, run_offsets
+from training.world.flows import Flow, default_flow, run_offsets
 from training.world.laws import DEPTHS, KNOTS, Profiles, laws
 from training.world.traces import IDLE, WINDOW
 
 __all__ = [
-    "API_CLASSES", "CLASSES", "DAY", "Flow", "arrivals", "context_tokens", "default_flow", "outages", "output_tokens",
-    "people", "sessions", "timeline", "turns",
+    "API_CLASSES", "CLASSES", "DAY", "context_tokens", "output_tokens", "people", "sessions", "timeline", "turns",
 ]  # fmt: skip
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,17 +36,10 @@ API_CLASSES = tuple(CLASSES)[1:]
 STEADY = 0.4  # share of services that send at their users' pace instead of in busy windows
 
 
-def arrivals(
-    kind: str, rng: np.random.Generator, q: int, start: float, span: float, flow: Flow | None = None
-) -> Floats:
-    """`q` sorted arrival times of a clock class; `flow` is the client of burst and nightly."""
-    return timeline(kind, rng, q, start, span, flow)[0]
-
-
 def timeline(
     kind: str, rng: np.random.Generator, q: int, start: float, span: float, flow: Flow | None = None
 ) -> tuple[Floats, Bools]:
-    """Times as of `arrivals`, and where conversations begin, (q,) each."""
+    """`q` sorted times of a clock class, and where conversations begin; `flow` is the client of burst and nightly."""
     if kind in ("people", "coding"):
         return _sittings(kind, rng, q, start, span)
     if kind in ("burst", "nightly"):

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from training.world.clocks import DAY
 from training.world.flows import outages
 from training.world.settings import WorldSettings
+from training.world.traces import IDLE
 
 HOUR = 3600.0
-IDLE = 1800.0
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import pytest
 from real import CORPORA, needs_corpora
 
 from training.world import clock_report, clocks
-from training.world.clocks import CLASSES, DAY, Flow, arrivals, outages, people, sessions, timeline
-from training.world.flows import run_offsets
+from training.world.clocks import CLASSES, DAY, people, sessions, timeline
+from training.world.flows import Flow, outages, run_offsets
 from training.world.laws import laws
 
 SPAN = 300 * DAY
@@ -34,7 +34,7 @@ def traffic() -> pd.DataFrame:
 @pytest.mark.parametrize("q", [1, 2, 10, 112, 800])
 def test_times_are_sorted_and_inside_the_account_s_life(kind: str, q: int) -> None:
     for seed in range(20):
-        times = arrivals(kind, np.random.default_rng(seed), q, 5 * DAY, q / 26 * DAY)
+        times, _ = timeline(kind, np.random.default_rng(seed), q, 5 * DAY, q / 26 * DAY)
         assert len(times) == q
         assert times[0] >= 5 * DAY
         assert (np.diff(times) >= 0).all()
@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_account(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_life_too_short_is_squeezed_not_left(kind: str) -> None:
-    times = arrivals(kind, np.random.default_rng(1), 800, 0.0, 3600.0)
+    times, _ = timeline(kind, np.random.default_rng(1), 800, 0.0, 3600.0)
     assert len(times) == 800
     assert (np.diff(times) >= 0).all()
     if kind not in ("burst", "nightly"):

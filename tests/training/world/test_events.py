@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from training.world.clocks import DAY
-from training.world.events import IDLE, Calendar, calendar, live_through
+from training.world.events import Calendar, calendar, live_through
 from training.world.settings import load
+from training.world.traces import IDLE
 
 CALM = Calendar(30, 12.0, (), (), None)
 
