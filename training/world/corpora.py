@@ -13,7 +13,6 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -183,11 +182,6 @@ class Corpora:
                 groups.setdefault(u.lang, []).append(u)
             self._by_language[name, cover] = groups
         return self._by_language[name, cover]
-
-    @cached_property
-    def cover_units(self) -> list[Unit]:
-        """The part of the human sources that only the cover traffic of attacks uses."""
-        return [u for name in self.names("human") for group in self.by_language(name, True).values() for u in group]
 
     def material(self, name: str) -> list[Unit]:
         """Prefixes, templates and slot values to build prompts with; each belongs to one part."""

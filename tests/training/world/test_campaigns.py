@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 from real import CORPORA, needs_corpora
-from worlds import opened
+from worlds import cover_units, opened
 
 from training.world import World
 from training.world.campaigns import GOALS, attack_text, families, goal
@@ -131,7 +131,7 @@ def test_trajectories_are_split_over_accounts(real: World) -> None:
 def test_relayed_prompts_are_other_peoples(real: World) -> None:
     corpora = real.texts.corpora
     assert corpora is not None
-    people = {p for u in corpora.cover_units for p in u.prompts}
+    people = {p for u in cover_units(corpora) for p in u.prompts}
     plan = replace(PLAIN, family="seal_tools")
     counts = [
         sum(p in people for i in range(8) for p in prompts(real, replace(plan, index=i, evasions=relay)))

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from real import CORPORA, needs_corpora
+from worlds import cover_units
 
 from training.config import ConfigError
 from training.world import LABELS, WorldSummary, make_world, open_world
@@ -158,7 +159,7 @@ def test_harvested_text_is_not_in_honest_accounts(real_world: Path) -> None:
 @needs_corpora
 def test_cover_units_are_kept_apart() -> None:
     corpora = Corpora(CORPORA)
-    cover = {(u.source, u.key) for u in corpora.cover_units}
+    cover = {(u.source, u.key) for u in cover_units(corpora)}
     honest = {(u.source, u.key) for n in corpora.names("human") for u in corpora.honest_units(n)}
     assert cover
     assert not cover & honest
