@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from training.world.account import EPOCH, World, account_id, told
+from training.world.campaigns import compile_campaigns
 from training.world.corpora import Corpora, Source
 from training.world.events import calendar
 from training.world.grammar import compile_speech, load_grammar
@@ -90,6 +91,7 @@ def open_world(settings: WorldSettings, corpora: Path | None = None) -> tuple[Wo
         real = Corpora(corpora, settings.uses, pool=pool, part=settings.part, exclude=settings.exclude)
     texts = Texts(pool, grammar, real)
     compile_programs(texts)
+    compile_campaigns(texts)
     pool.seal()
     return World(settings, texts, calendar(settings)), make_plan(texts, settings)
 

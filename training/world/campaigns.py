@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from training.world.clients import clients
 from training.world.corpora import Corpora, Unit, capability
-from training.world.grammar import Batch, Grammar, Template, batch, pinned, shuffled
+from training.world.grammar import Batch, Grammar, Template, batch, holds, pinned, shuffled, slot_of
 from training.world.people import Script, Texts, human_text, human_workload
 from training.world.pool import Prompt
 
@@ -46,9 +46,17 @@ GOALS = {
     "reasoning": "reasoning", "cot_elicitation": "reasoning", "tool_use": "tools", "planning_agentic": "planning",
     "software_engineering": "software", "grading_judging": "grading", "rewriting_cleaning": "cleaning",
 }  # fmt: skip
+SEED, SOLVED = "seed", ("problem", "question")  # slots that an item may stand in, the latter in every language
+BEFORE, AFTER = "\n\nQuestion: ", "\nAnswer:"  # what stands around an item behind a constant prefix
 ALL_AT_ONCE = 50  # items that a client sends through one stage before the next
 Ask = tuple[Prompt, str | None]
 Item = list[Ask]  # one prompt, or the turns of a trajectory
+
+
+def compile_campaigns(texts: Texts) -> None:
+    """The literals that campaigns put around items, so that the pool is complete before it is sealed."""
+    for literal in (BEFORE, AFTER):
+        texts.pool.add(literal)
 
 
 def families(texts: Texts) -> list[str]:
@@ -105,7 +113,7 @@ def _requests(h: Harvest) -> Iterator[Ask]:
     items = (_trajectories(h) if "turns" in dict(client.recipe) else None) or _items(h)
     items = chain([next(items)], items)  # the first item tells the language
     stages = _Stages(h)
-    asks = _staged(h, stages, items, client.recipe, client.order)
+    asks = _staged(stages, items, client.recipe, client.order)
     tries = _probing(h) if probe else iter(())
     relayed = _relayed(h, h.plan.strength("relay"))
     while True:
@@ -117,18 +125,13 @@ def _requests(h: Harvest) -> Iterator[Ask]:
             yield next(asks)
 
 
-def _staged(
-    h: Harvest, stages: "_Stages", items: Iterator[Item], recipe: Sequence[tuple[str, int]], order: str
-) -> Iterator[Ask]:
+def _staged(stages: "_Stages", items: Iterator[Item], recipe: Sequence[tuple[str, int]], order: str) -> Iterator[Ask]:
     """Items through the stages: all stages of one item, or a block of items through one stage after the other."""
     while True:
         block = list(islice(items, ALL_AT_ONCE if order == "pass" else 1))
         for stage, times in recipe:
-            rounds = times > 1 and order == "pass"
-            for again in range(times if rounds else 1):
-                for item in block:
-                    for _ in range(1 if rounds else times):
-                        yield from stages.of(stage, item, again)
+            for item in block * times:
+                yield from stages.of(stage, item)
 
 
 class _Stages:
@@ -148,9 +151,9 @@ class _Stages:
         self.prefix = _prefix(h)
         made = {"ask", "make"} & {stage for stage, _ in clients()[h.plan.client].recipe}
         self.made = ANSWERED.get(h.plan.family) if made and lang == "en" else None
-        self.tail = h.texts.pool.add("\nAnswer:"), h.texts.pool.add("\n\nQuestion: ")
+        self.before, self.after = (h.texts.pool.add(literal) for literal in (BEFORE, AFTER))
 
-    def of(self, stage: str, item: Item, again: int) -> Iterator[Ask]:
+    def of(self, stage: str, item: Item) -> Iterator[Ask]:
         """A stage's requests for one item: the item as it is, what was made of it, or a template around it."""
         client = {"judge": self.judge, "make": self.maker, "fix": self.fixer}.get(stage)
         if stage in ("bare", "answer") and self.made:
@@ -163,11 +166,15 @@ class _Stages:
             yield from item
 
     def prefixed(self, prompt: Prompt) -> Prompt:
-        return [*self.prefix, self.tail[1], *prompt, self.tail[0]]
+        return [*self.prefix, self.before, *prompt, self.after]
 
     def around(self, client: Batch, prompt: Prompt) -> Ask:
-        names = ("seed", "problem", "question", f"{self.h.lang}_question", f"{self.h.lang}_problem")
-        return client.prompt(self.h.own, {name: [prompt] for name in names})
+        return client.prompt(self.h.own, {slot: [prompt] for slot in _item_slots(self.h.lang)})
+
+
+def _item_slots(lang: str) -> set[str]:
+    """The slots of templates that an item may stand in."""
+    return {SEED, *SOLVED, *(slot_of(name, lang) for name in SOLVED)}
 
 
 def _client(g: Grammar, rnd: Random, templates: list[Template], most: int) -> Batch | None:
@@ -176,9 +183,8 @@ def _client(g: Grammar, rnd: Random, templates: list[Template], most: int) -> Ba
 
 def _holding(g: Grammar, names: Sequence[str], lang: str) -> list[Template]:
     """Templates of these families that can hold an item: in its language, else in English."""
-    holes = ["{seed}", "{problem}", "{question}", "{" + lang + "_question}", "{" + lang + "_problem}"]
-    pool = [t for n in names for t in g.harvest.get(n, []) if any(h in t.text for h in holes)]
-    return [t for t in pool if t.lang == lang] or [t for t in pool if t.lang == "en" and "{seed}" in t.text]
+    pool = [t for n in names for t in g.harvest.get(n, []) if holds(t, _item_slots(lang))]
+    return [t for t in pool if t.lang == lang] or [t for t in pool if t.lang == "en" and holds(t, [SEED])]
 
 
 def _prefix(h: Harvest) -> Prompt:
@@ -214,7 +220,7 @@ def _templates(h: Harvest) -> Iterator[Item]:
 def _camel(h: Harvest, corpora: Corpora) -> Iterator[Item]:
     """Role-playing pairs with the corpora's roles in the grammar's templates."""
     roles = [u.pieces[0] for u in corpora.material("camel_slots") if u.key.partition("#")[0].endswith("role")]
-    pool = [t for f in ("chat_sim", "persona_tasks") for t in h.grammar.harvest[f] if "{role}" in t.text]
+    pool = [t for f in ("chat_sim", "persona_tasks") for t in h.grammar.harvest[f] if holds(t, ["role"])]
     client = pinned(h.grammar, h.shared, shuffled(h.shared, pool, h.shared.randint(1, 3)))
     while True:
         yield [client.prompt(h.own, {"role": roles} if roles else None)]

@@ -161,6 +161,16 @@ def english(slot: str) -> bool:
     return slot[2:3] != "_" or slot[:2] not in LANGUAGES
 
 
+def slot_of(name: str, lang: str) -> str:
+    """The slot that holds a language's values: `topic` in English, `zh_topic` in Chinese."""
+    return name if lang == "en" else f"{lang}_{name}"
+
+
+def holds(template: Template, slots: Collection[str]) -> bool:
+    """Whether a template has one of the slots, not pinned."""
+    return any("{" + slot + "}" in template.text for slot in slots)
+
+
 def pick(rnd: Random, values: Sequence[T]) -> T:
     return values[int(rnd.random() * len(values))]
 

@@ -11,7 +11,7 @@ from random import Random
 from typing import NamedTuple
 
 from training.world.corpora import Corpora, Unit, capability
-from training.world.grammar import LANGUAGES, Grammar, batch, conversation
+from training.world.grammar import LANGUAGES, Grammar, batch, conversation, slot_of
 from training.world.pool import Pool, Prompt
 
 NAN = float("nan")
@@ -90,7 +90,7 @@ class Person:
     def __init__(self, g: Grammar, rnd: Random, name: str, lang: str, second: str) -> None:
         self.g, self.rnd, self.name, self.lang, self.second = g, rnd, name, lang, second
         self.sloppy = rnd.random()
-        slots = [slot for slot in (topics_of(lang), topics_of(second)) if slot in g.slots]
+        slots = [slot for slot in (slot_of("topic", lang), slot_of("topic", second)) if slot in g.slots]
         self.topics = {slot: rnd.sample(g.slots[slot], min(12, len(g.slots[slot]))) for slot in slots}
 
     def conversation(self) -> tuple[list[Prompt], str]:
@@ -109,11 +109,6 @@ class Person:
         asked, _ = conversation(self.g, self.rnd, "human_code", lang, 1, self.sloppy)
         agent = batch(self.g, self.g.honest["agent_ci"], self.rnd, lang=lang, most=3)
         return asked + [agent.prompt(self.rnd)[0] for _ in range(min(40, 2 + int(self.rnd.expovariate(1 / 10))))]
-
-
-def topics_of(lang: str) -> str:
-    """The slot that holds a language's topics."""
-    return "topic" if lang == "en" else f"{lang}_topic"
 
 
 def _own_units(rnd: Random, source: str, corpora: Corpora, cover: bool, q: int) -> tuple[Iterator[Unit], str]:

@@ -10,7 +10,7 @@ from itertools import cycle
 from random import Random
 
 from training.world.corpora import Corpora, Unit, capability, slotted
-from training.world.grammar import LANGUAGES, Template, batch, conversation, pick, pinned, shuffled
+from training.world.grammar import LANGUAGES, Template, batch, conversation, holds, pick, pinned, shuffled, slot_of
 from training.world.people import Script, Texts, human_text, human_workload
 from training.world.pool import Prompt
 
@@ -37,6 +37,8 @@ REPEATED = {
 }  # fmt: skip
 QUESTIONS = ("gsm8k", "bbh", "open_questions", "arena_v01")
 BARE = ("batch_tasks", "nightly_eval", "model_comparison", "tool_router")
+LEADS = ("", "", "Q: ", "Question:\n")  # what a program puts before a list of questions
+BEFORE, AFTER = "\n\nQ: ", "\nA: Let's think step by step."  # what it puts around a question to be reasoned about
 Prompts = Iterator[tuple[Prompt, str | None]]
 
 
@@ -94,7 +96,7 @@ def _listed(texts: Texts, rnd: Random, units: list[Unit], source: str, corpora: 
     )
     harness = source == "eval_templates"
     some = rnd.sample(order, min(len(order), rnd.randint(1, 6))) if harness else order
-    ahead = [p for p in [texts.pool.add(rnd.choice(["", "", "Q: ", "Question:\n"]))] if source in QUESTIONS]
+    ahead = [p for p in [texts.pool.add(rnd.choice(LEADS))] if source in QUESTIONS]
     while True:
         for unit in some:
             for prompt, piece in zip(unit.prompts, unit.pieces, strict=True):
@@ -124,7 +126,7 @@ def _agent(rnd: Random, units: list[Unit], corpora: Corpora, q: int) -> Prompts:
 def _cot(texts: Texts, rnd: Random, units: list[Unit], corpora: Corpora, q: int) -> Prompts:
     prefixes = [u.pieces[0] for u in corpora.material("eval_cot_prefixes")]
     ahead = [rnd.choice(prefixes)] if prefixes else []
-    before, after = texts.pool.add("\n\nQ: "), texts.pool.add("\nA: Let's think step by step.")
+    before, after = texts.pool.add(BEFORE), texts.pool.add(AFTER)
     for unit in cycle(shuffled(rnd, units, q)):
         yield [*ahead, before, unit.pieces[0], after], "cot_elicitation"
 
@@ -138,15 +140,14 @@ def _judged(texts: Texts, rnd: Random, units: list[Unit], corpora: Corpora, q: i
 def _templated(texts: Texts, rnd: Random, name: str, units: list[Unit], corpora: Corpora, q: int) -> Prompts:
     """One of the grammar's templates over real texts."""
     lang = rnd.choice(units).lang
-    holes = ("{text}", "{question}", "{" + lang + "_text}")
+    slots = {"text", "question", slot_of("text", lang)}
     known = texts.grammar.honest[name]
-    templates = [t for t in known if any(h in t.text for h in holes) and (t.lang == "en" or t.lang == lang)]
+    templates = [t for t in known if holds(t, slots) and t.lang in ("en", lang)]
     client = pinned(texts.grammar, rnd, [rnd.choice(templates or known)])
     passages = corpora.extracts
     for unit in cycle(shuffled(rnd, units, q)):
         for piece in unit.pieces:
-            given = {"text": [piece], "question": [piece], f"{lang}_text": [piece], "passage": passages}
-            yield client.prompt(rnd, given)
+            yield client.prompt(rnd, {slot: [piece] for slot in slots} | {"passage": passages})
 
 
 def mixed_text(texts: Texts, rnd: Random, workload: str, q: int) -> Script:
@@ -184,8 +185,8 @@ def _classroom(texts: Texts, rnd: Random, q: int) -> Script:
 
 def _exercises(templates: list[Template], lang: str) -> tuple[str, list[Template]]:
     """The slot of a language's exercises and the templates that hold it."""
-    slot = "problem" if lang == "en" else f"{lang}_problem"
-    return slot, [t for t in templates if t.lang == lang and "{" + slot + "}" in t.text]
+    slot = slot_of("problem", lang)
+    return slot, [t for t in templates if t.lang == lang and holds(t, [slot])]
 
 
 def automation_names(texts: Texts) -> list[str]:
@@ -203,9 +204,8 @@ def automation_workload(rnd: Random, name: str, corpora: Corpora | None) -> str:
 
 def compile_programs(texts: Texts) -> None:
     """The literals that programs put around real texts, so that the pool is complete before it is sealed."""
-    constants = ("", "Q: ", "Question:\n", "\n\nQ: ", "\nA: Let's think step by step.", "\nAnswer:", "\n\nQuestion: ")
     found = [u for name in ("judge_templates", "eval_templates") for u in _units(texts, name)]
-    for literal in [*constants, *(part for u in found for p in u.prompts for part in slotted(p))]:
+    for literal in [*LEADS, BEFORE, AFTER, *(part for u in found for p in u.prompts for part in slotted(p))]:
         texts.pool.add(literal)
 
 
