@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from fingerprint._arrow import to_batch
-from fingerprint._files import SUFFIXES, search
+from fingerprint._files import SUFFIXES, search, told
 from fingerprint._schema import open_parquet, steps
 from fingerprint._unpack import CHUNK, DAMAGE, chunks
 from fingerprint.errors import ExchangeError, TrafficError
@@ -30,7 +30,6 @@ LINE_LIMIT: Final = 256 << 20  # bytes of a line; a longer one is a rejected rec
 BATCH_BYTES: Final = 32 << 20
 KNOWN: Final = frozenset(FIELDS)
 PLACES: Final = 5
-NAMED: Final = 20  # kinds of ignored files that are named
 NOTICED: Final = 1000  # unknown fields that are told apart
 
 
@@ -84,8 +83,7 @@ class Rejects:
         """What else the user should know."""
         lines = list(self._unusable)
         if self._ignored:
-            count = self._ignored.total()
-            lines.append(f"ignored {count:,} file{'s' * (count > 1)}: {', '.join(sorted(self._ignored)[:NAMED])}")
+            lines.append(told(self._ignored))
         if self._unknown:
             plain = sorted(name for name in self._unknown if re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,40}", name))
             named = f": {', '.join(plain[:PLACES])}{', …' if len(plain) > PLACES else ''}" if plain else ""
@@ -227,9 +225,6 @@ def _of_file(path: Path, file: str, into: _Into) -> Iterator[Batch]:
 def _of_folder(folder: Path, into: _Into) -> Iterator[Batch]:
     files, ignored = search(folder)
     into.rejects.ignore(ignored)
-    if not files:
-        told = "".join(f"; {line}" for line in into.rejects.notices())
-        raise TrafficError(f"{folder}: no traffic in this directory, expected {', '.join(SUFFIXES)}{told}")
     for path in files:
         name = path.relative_to(folder).as_posix()
         try:

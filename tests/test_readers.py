@@ -259,6 +259,13 @@ def test_no_traffic_there(tmp_path: Path, name: str) -> None:
     assert Told(tmp_path / name).error
 
 
+def test_a_directory_without_traffic_says_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    assert Told(tmp_path).error.endswith(".parquet; ignored 1 file: .txt")
+    (tmp_path / "notes.txt").unlink()
+    assert Told(tmp_path).error.endswith("no traffic in this directory, expected " + ", ".join(readers.SUFFIXES))
+
+
 def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = write_jsonl(tmp_path / "t.jsonl", [*numbered(3), "x"]).read_bytes()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))

@@ -19,7 +19,6 @@ import pandas as pd
 import fingerprint
 from fingerprint import Scorer
 from fingerprint._files import search
-from fingerprint.errors import TrafficError
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
 from training.bench import booster_beside, one_row
@@ -162,17 +161,9 @@ def _heads(
     return list(train_heads(prompts, facts, labelled, folds, lambda done, total: progress("head", done, total)))
 
 
-def _traffic_files(path: Path) -> list[Path]:
-    """The files that the reader reads of a folder, or the file itself."""
-    files = search(path)[0] if path.is_dir() else [path]
-    if not files:
-        raise TrafficError(f"{path}: no traffic in this directory")
-    return files
-
-
 def _digest(traffic: Sequence[Path], labels: Path) -> dict[str, Any]:
     """What tells these inputs from others, without a path or an id in it; over the files that are read, no other."""
-    files = [file for path in traffic for file in _traffic_files(path)]
+    files = [file for path in traffic for file in search(path)[0]]
     digest = hashlib.sha256()
     for file in [*files, labels]:
         with file.open("rb") as handle:
