@@ -19,6 +19,8 @@ import pandas as pd
 import fingerprint
 from fingerprint import Scorer
 from fingerprint._files import search
+from fingerprint.bundle import check_place
+from fingerprint.calibrate import quantiles
 from fingerprint.errors import TrafficError
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
@@ -73,6 +75,7 @@ def run(
     and is kept in the manifest and the card. Raises ``FingerprintError`` with a clear message; the bundle is
     written only when the export is exact.
     """
+    check_place(bundle)
     known = read_labels(labels, groups)
     digest = _digest(traffic, labels)
     sample = sample_prompts(traffic, progress)
@@ -197,7 +200,6 @@ def _write(
 ) -> None:
     """The bundle, and beside it the native Booster that it must equal."""
     benign = table.X[((table.meta["split"] != "test") & (table.meta["label"] == 0)).to_numpy()]
-    quantiles = np.nanquantile(benign, [0.05, 0.5, 0.95], axis=0)
     compact, info = head.compact()
     model = trained.model
     write_bundle(
@@ -209,7 +211,7 @@ def _write(
         feature_names=NAMES,
         feature_set=FEATURE_SET,
         thresholds=model.thresholds.as_dict(),
-        baseline={name: quantiles[:, j].tolist() for j, name in enumerate(NAMES)},
+        baseline=quantiles(benign),
         training_data=data,
         metrics=evaluation.metrics,
         metrics_of=config.metrics_of,
