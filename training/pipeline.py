@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from training.export import ParityReport, check_parity, write_bundle
 from training.fit import Model, fit
 from training.graph import to_onnx
 from training.head import known_capabilities, train_heads
+from training.own import FAMILY, Own, read_own
 from training.split import nothing_held_out, read_labels, split_accounts
 from training.tracking import Tracked, track
 from training.tune import tune
@@ -64,24 +65,31 @@ def run(
     config: RunConfig,
     *,
     groups: Path | None = None,
+    benign: Sequence[Path] = (),
     corpora: Path | None = None,
     origin: Sequence[dict[str, Any]] = (),
     progress: Progress = lambda stage, done, total: None,
 ) -> Result:
     """Train, calibrate, prove the export, evaluate, keep and track one model.
 
-    ``groups`` says which accounts are operated together (see ``split.read_labels``). ``corpora`` adds its
+    ``groups`` says which accounts are operated together (see ``split.read_labels``). ``benign`` is the operator's own
+    ordinary traffic, to be trained on as such and as what harvesting hides in (see ``own``). ``corpora`` adds its
     prompts of known capability to those of the built-in grammar. ``origin`` says what the traffic is made of
     and is kept in the manifest and the card. Raises ``FingerprintError`` with a clear message; the bundle is
     written only when the export is exact.
     """
     check_place(bundle)
-    known = read_labels(labels, groups)
+    known, own = read_labels(labels, groups), read_own(benign) if benign else None
+    if own:
+        known, traffic = own.labelled(known), [*traffic, *benign]
+        config = replace(config, split=replace(config.split, keep=(*config.split.keep, FAMILY)))
     digest = _digest(traffic, labels)
     sample = sample_prompts(traffic, progress)
+    if own:
+        own, sample = own.beside(sample)
     accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
     counts = {"accounts": _accounts(accounts)}
-    head, table = windows(sample, accounts, traffic, corpora, config, progress)
+    head, table = windows(sample, accounts, traffic, corpora, config, progress, own)
     tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
     trained = _train(table, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
     progress("evaluate", 0, 1)
@@ -89,7 +97,7 @@ def run(
     if config.refit:
         everyone = nothing_held_out(accounts, config.split, config.seed)
         counts = {"accounts": _accounts(everyone), "forerunner_accounts": counts["accounts"]}
-        head, table = windows(sample, everyone, traffic, corpora, config, progress)
+        head, table = windows(sample, everyone, traffic, corpora, config, progress, own)
         progress("refit", 0, 1)
         trained = _train(table, tuning.params, config, "calib", lambda stage: None)
     data = [*origin, {**digest, "exchanges": sample.exchanges, "rejected": sample.rejected, **counts}]
@@ -131,11 +139,17 @@ def windows(
     corpora: Path | None,
     config: RunConfig,
     progress: Progress,
+    own: Own | None = None,
 ) -> tuple[Head, WindowTable]:
-    """The prompt head of all training accounts, and the windows of every account, cross-fitted."""
+    """The prompt head of all training accounts, and the windows of every account, cross-fitted.
+
+    With ``own`` traffic among it, also those of copies of its accounts into which harvesting is mixed.
+    """
     heads = _heads(sample, accounts, corpora, config, progress)
     head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
     ordered, names = contributions(traffic, heads, head_of, progress)
+    if own:
+        ordered, accounts = own.joined(ordered, names, accounts, config.seed)
     cuts = (config.windows.sizes, config.windows.per_account, config.seed)
     return heads[-1], window_table(ordered, names, accounts, *cuts, progress)
 
