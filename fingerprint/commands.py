@@ -241,6 +241,10 @@ def calibrate(
         scorer = Scorer.load(bundle)
         if out.resolve() == scorer.bundle.path.resolve():
             raise FingerprintError(f"--out {out}: this is the bundle that is read, name another place")
+        if any(row.get("own_accounts") for row in scorer.bundle.manifest.get("training_data", ())):
+            _say(
+                "this bundle was trained on ordinary traffic: give accounts that were not in it, or nothing is promised"
+            )
         parts = []
         with _progress() as bar:
             for entities in _entities(benign, by, scorer.head, bar, tally):

@@ -83,7 +83,7 @@ def run(
     if own:
         known, traffic = own.labelled(known), [*traffic, *benign]
         config = replace(config, split=replace(config.split, keep=(*config.split.keep, FAMILY)))
-    digest = _digest(traffic, labels)
+    digest = _digest(traffic, labels) | ({"own_accounts": len(own.accounts)} if own else {})
     sample = sample_prompts(traffic, progress)
     if own:
         own, sample = own.beside(sample)

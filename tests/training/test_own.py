@@ -212,5 +212,6 @@ def test_a_run_with_own_traffic_writes_a_bundle_and_no_text(
     assert done.exit_code == 0, (done.output, done.exception)
     data = {row["name"]: row for row in load(out / "bundle").manifest["training_data"]}
     assert sum(data["traffic and labels"]["accounts"].values()) == 300 + 112
+    assert data["traffic and labels"]["own_accounts"] == 112
     assert leaks(mine.parent, [CANARY])
     assert leaks(out, [CANARY]) == []
