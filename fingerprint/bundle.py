@@ -2,14 +2,19 @@
 
 ``model.onnx`` (features in; margin and calibrated probability out), ``head.npy`` (the prompt head),
 ``manifest.json`` (feature names, hashes, thresholds, baseline, origin) and ``card.md``. The bundle's id is a hash
-of the manifest, which holds the hashes of the files. ``training.export`` writes it; this module only reads and checks.
+of the manifest, which holds the hashes of the files. What goes into them is made by ``training.export`` and, for the
+operator's own thresholds, by ``fingerprint.calibrate``.
 """
 
 import hashlib
 import io
 import json
+import math
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +25,7 @@ from fingerprint.errors import BundleError
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
 
-__all__ = ["FORMAT", "Bundle", "bundle_id", "default_path", "load"]
+__all__ = ["FILES", "FORMAT", "Bundle", "bundle_id", "check_place", "default_path", "load", "write"]
 
 FORMAT = 1
 FILES = ("model.onnx", "head.npy", "card.md")
@@ -192,3 +197,63 @@ def _baseline(path: Path, quantiles: dict[str, Any]) -> NDArray[np.float32]:
     if rows.shape != (len(FEATURES), 3):
         raise BundleError(f"bundle {path}: the baseline does not cover every feature; export it again")
     return np.ascontiguousarray(rows.T)
+
+
+def check_place(directory: Path) -> None:
+    """Raise ``BundleError`` unless a bundle can be written there: nothing is there, or a bundle that it replaces."""
+    held = {entry.name for entry in directory.iterdir()} if directory.is_dir() else set()
+    if held - {*FILES, "manifest.json"} or (directory.exists() and not directory.is_dir()):
+        raise BundleError(f"{directory}: expected a new directory or a bundle to replace, this holds something else")
+
+
+def write(directory: Path, contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Path:
+    """Write a bundle, all or nothing; one that is there is replaced. Returns the directory.
+
+    ``contents``: the bytes of each of ``FILES``; ``manifest``: all of it but the format, the date, the hashes of the
+    files and the id, which are stated anew. Numbers that JSON lacks become null.
+    """
+    check_place(directory)
+    stated = {
+        "format": FORMAT,
+        "bundle_id": "",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": {name: hashlib.sha256(contents[name]).hexdigest() for name in sorted(contents)},
+    }
+    whole = _json({**stated, **manifest, **stated})
+    whole["bundle_id"] = bundle_id(whole)
+    text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        for name, content in {**contents, "manifest.json": text.encode()}.items():
+            (draft / name).write_bytes(content)
+        _replace(draft, directory)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return directory
+
+
+def _replace(draft: Path, target: Path) -> None:
+    """Moves ``draft`` to ``target``; what was there is kept until the move has succeeded."""
+    draft.chmod(0o755)  # mkdtemp makes it private
+    old = draft.with_name(draft.name + ".old")
+    if target.exists():
+        target.rename(old)
+    try:
+        draft.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _json(value: Any) -> Any:
+    """Plain JSON values: numpy scalars unwrapped, NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_json(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

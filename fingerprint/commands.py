@@ -8,12 +8,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,7 +21,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fingerprint import __version__
 from fingerprint.assemble import HOLD, Assembler, Entities
-from fingerprint.bundle import load
+from fingerprint.bundle import FILES, check_place, load, write
+from fingerprint.calibrate import Judged, calibrated, sentence, small_accounts
 from fingerprint.errors import FingerprintError, OutOfOrderError
 from fingerprint.exchange import Names
 from fingerprint.features import FEATURES, compute
@@ -111,20 +112,21 @@ def _progress() -> Iterator[Progress]:
         yield bar
 
 
-def _assembled(traffic: str, by: By, head: Head, hold: int | None, bar: Progress, tally: Tally) -> Assembler:
+def _assembled(traffic: Sequence[str], by: By, head: Head, hold: int | None, bar: Progress, tally: Tally) -> Assembler:
     """All traffic read once."""
     accounts, sessions, tally.rejects = Names(), Names(), Rejects()
     assembler = Assembler(by.value, head, accounts, sessions, hold)
     reading = bar.add_task("reading: exchanges", total=None)
-    for batch in read(traffic, accounts=accounts, sessions=sessions, rejects=tally.rejects):
-        assembler.add(batch)
-        bar.advance(reading, len(batch.time_us))
+    for source in traffic:
+        for batch in read(source, accounts=accounts, sessions=sessions, rejects=tally.rejects):
+            assembler.add(batch)
+            bar.advance(reading, len(batch.time_us))
     return assembler
 
 
-def _entities(traffic: str, by: By, head: Head, bar: Progress, tally: Tally) -> Iterator[Entities]:
+def _entities(traffic: Sequence[str], by: By, head: Head, bar: Progress, tally: Tally) -> Iterator[Entities]:
     """Windows of all entities; what can be read again is first read in the hope that it is nearly in order."""
-    again = Path(traffic).is_file() or Path(traffic).is_dir()
+    again = all(Path(source).is_file() or Path(source).is_dir() for source in traffic)
     try:
         assembler = _assembled(traffic, by, head, HOLD if again else None, bar, tally)
     except OutOfOrderError:
@@ -180,7 +182,7 @@ def score(traffic: Traffic, by: ByOption, out: Out, bundle: BundleOption = None)
         _check_out(traffic, out)
         scorer = Scorer.load(bundle)
         with writer(out, verdict_kinds()) as write, _progress() as bar:
-            for entities in _entities(traffic, by, scorer.head, bar, tally):
+            for entities in _entities([traffic], by, scorer.head, bar, tally):
                 rows = verdict_rows(entities, compute(entities.windows), scorer)
                 write(rows)
                 tally.levels.update(rows["level"])
@@ -199,8 +201,65 @@ def features(traffic: Traffic, by: ByOption, out: Out, bundle: BundleOption = No
         _check_out(traffic, out)
         head = load(bundle).head
         with writer(out, feature_kinds(names)) as write, _progress() as bar:
-            for entities in _entities(traffic, by, head, bar, tally):
+            for entities in _entities([traffic], by, head, bar, tally):
                 write(feature_rows(entities, compute(entities.windows), names))
+        _finish(tally, by, began)
+
+
+def _share(level: str) -> Any:
+    return typer.Option(f"--{level}", help=f"Share of honest accounts that may reach {level}.")
+
+
+@app.command(
+    epilog=_EXAMPLES
+    + "  fingerprint calibrate june.parquet july.parquet --out bundle\n"
+    + "  fingerprint score august.parquet --by account --bundle bundle --out verdicts.csv"
+)
+def calibrate(
+    benign: Annotated[list[str], typer.Argument(metavar="BENIGN...", help="Your own ordinary traffic, as for score.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
+    by: ByOption = By.account,
+    bundle: BundleOption = None,
+    review: Annotated[float, _share("review")] = 0.01,
+    act: Annotated[float, _share("act")] = 0.001,
+    confidence: Annotated[float, typer.Option("--confidence", help="With which the shares are promised.")] = 0.95,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing when there are too few accounts to promise the shares.")
+    ] = False,
+) -> None:
+    """Write a bundle with thresholds and baseline of your own ordinary traffic, and say what they promise."""
+    began, tally = time.perf_counter(), Tally()
+    with _one_line_errors():
+        if not (0 < act <= review < 1 and 0.5 <= confidence < 1):
+            raise FingerprintError(
+                "expected 0 < --act <= --review < 1 and --confidence from 0.5 to below 1, "
+                f"got {act:g}, {review:g} and {confidence:g}"
+            )
+        for traffic in benign:
+            _check_out(traffic, str(out))
+        check_place(out)
+        scorer = Scorer.load(bundle)
+        if out.resolve() == scorer.bundle.path.resolve():
+            raise FingerprintError(f"--out {out}: this is the bundle that is read, name another place")
+        if any(row.get("own_accounts") for row in scorer.bundle.manifest.get("training_data", ())):
+            _say(
+                "this bundle was trained on ordinary traffic: give accounts that were not in it, or nothing is promised"
+            )
+        parts = []
+        with _progress() as bar:
+            for entities in _entities(benign, by, scorer.head, bar, tally):
+                rows = compute(entities.windows)
+                facts = (entities.account_id, entities.n, entities.first_us, entities.last_us)
+                parts.append(Judged(*facts, rows, scorer.score(rows)))
+        shares = {"review": review, "act": act}
+        manifest, card, cuts = calibrated(scorer.bundle, parts, by.value, shares, confidence)
+        told = [sentence(level, found, confidence) for level, found in cuts.items()]
+        if strict and (broken := [line for line, found in zip(told, cuts.values(), strict=True) if not found.kept]):
+            raise FingerprintError(f"--strict: nothing is written: {'; '.join(broken)}")
+        contents = {name: (scorer.bundle.path / name).read_bytes() for name in FILES} | {"card.md": card.encode()}
+        write(out, contents, manifest)
+        told += [line] if (line := small_accounts(manifest["calibrated"])) else []
+        print("\n".join([*told, f"{out}: bundle {load(out).bundle_id}"]))
         _finish(tally, by, began)
 
 

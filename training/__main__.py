@@ -161,6 +161,9 @@ def run(
         Path | None, typer.Option(exists=True, help="CSV: account_id,group; groups stay on one side of the split.")
     ] = None,
     config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings.")] = None,
+    benign: Annotated[
+        list[Path] | None, typer.Option(exists=True, help="Your own ordinary traffic, without labels; repeatable.")
+    ] = None,
     corpora: Corpora = None,
     trials: Annotated[int | None, typer.Option(min=0, help="Optuna trials (overrides the settings).")] = None,
     seed: Annotated[
@@ -181,8 +184,9 @@ def run(
     settings = load(config, {key: value for key, value in given.items() if value is not None})
     with Stages() as stages:
         result = run_pipeline(
-            traffic, labels, bundle, settings, groups=groups, corpora=corpora, origin=origin, progress=stages
-        )
+            traffic, labels, bundle, settings,
+            groups=groups, benign=benign or (), corpora=corpora, origin=origin, progress=stages,
+        )  # fmt: skip
     summary(result, Console())
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 import fingerprint
+from fingerprint.calibrate import LEAST, upper_bound
 from fingerprint.features import FEATURE_SET
 from training.config import SIMULATED, RunConfig
-from training.dataset import LEAST
 from training.evaluate import Evaluation, splits
 from training.export import ParityReport
 from training.fit import Levels, Model
@@ -167,15 +167,18 @@ def _rates(table: pd.DataFrame, by: str, title: str) -> pd.DataFrame:
 
 
 def _thresholds(levels: Levels, config: RunConfig) -> str:
-    shares = config.thresholds
+    shares, count = config.thresholds, levels.benign_accounts
     text = (
-        f"`review` from {levels.review:.4f} and `act` from {levels.act:.4f}: set on the calibration split so that "
-        f"{shares.review:.1%} and {shares.act:.1%} of benign accounts have any window that reaches them. "
-        f"They rest on {levels.benign_accounts} benign accounts"
+        f"`review` from {levels.review:.4f} and `act` from {levels.act:.4f}: set on {count:,} benign accounts of the "
+        f"calibration split so that, with {shares.confidence:.0%} confidence, at most {shares.review:.1%} and "
+        f"{shares.act:.1%} of accounts like them have any window that reaches them"
     )
     if levels.extrapolated:
         names = " and ".join(f"`{name}`" for name in levels.extrapolated)
-        return f"{text}, too few to observe {names}: extrapolated along an exponential tail."
+        most = upper_bound(0, count, shares.confidence)
+        return (
+            f"{text}. They are too few to promise {names}: extrapolated along an exponential tail, good for {most:.2%}."
+        )
     return text + "."
 
 

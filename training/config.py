@@ -138,13 +138,20 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Shares of benign accounts that may reach each level; fixed on the calibration split."""
+    """Shares of benign accounts that may reach each level, promised with `confidence`, on the calibration split."""
 
     review: float = 0.01
     act: float = 0.003
+    confidence: float = 0.95
 
     def __post_init__(self) -> None:
         check(0 < self.act < self.review < 1, "thresholds", "0 < act < review < 1", (self.review, self.act))
+        check(0.5 <= self.confidence < 1, "thresholds.confidence", "0.5 to below 1", self.confidence)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The two shares by level."""
+        return {"review": self.review, "act": self.act}
 
 
 @dataclass(frozen=True)

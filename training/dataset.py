@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fingerprint.assemble import Ordered, order, reduce_rows, session_keys
+from fingerprint.calibrate import LEAST
 from fingerprint.contribution import Contributions, contribute
 from fingerprint.exchange import Batch, Names
 from fingerprint.features import compute
@@ -30,7 +31,6 @@ __all__ = ["Progress", "Sample", "WindowTable", "contributions", "cut_windows", 
 
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 PROMPTS = 24
-LEAST = 3  # exchanges of the smallest window
 _CHUNK = 2_048
 _DAY_US = 86_400_000_000
 

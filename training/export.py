@@ -5,14 +5,9 @@ Left out: training (`fit`), the conversion itself (`graph`), and reading a bundl
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import shutil
-import tempfile
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from fingerprint.bundle import bundle_id
+from fingerprint.bundle import write
 from training.fit import Model, Rows
 from training.graph import OPSET, ZERO, ExportError, Split, float32_threshold, to_onnx
 
 __all__ = ["ExportError", "ParityReport", "check_parity", "edge_rows", "to_onnx", "write_bundle"]
 
-FORMAT = 1
 MAX_ERROR = 1e-6
 
 
@@ -119,63 +113,21 @@ def write_bundle(
     or the "forerunner" that was measured before all was trained on), and at which thresholds. A bundle already there
     is replaced.
     """
-    target = Path(directory)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        (draft / "model.onnx").write_bytes(onnx_bytes)
-        np.save(draft / "head.npy", head, allow_pickle=False)
-        (draft / "card.md").write_text(card, encoding="utf-8")
-        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(draft.iterdir())}
-        manifest = {
-            "format": FORMAT,
-            "bundle_id": "",
-            "package_version": package_version,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "feature_set": feature_set,
-            "features": list(feature_names),
-            "opset": OPSET,
-            "files": files,
-            "thresholds": dict(thresholds),
-            "calibration": asdict(model.calibration),
-            "baseline": baseline,
-            "head": head_info,
-            "training_data": training_data,
-            "metrics_of": metrics_of,
-            "metrics_thresholds": dict(metrics_thresholds),
-            "metrics": metrics,
-        }
-        manifest = _json(manifest)
-        manifest["bundle_id"] = bundle_id(manifest)
-        text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-        (draft / "manifest.json").write_text(text + "\n", encoding="utf-8")
-        _replace(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return target
-
-
-def _replace(draft: Path, target: Path) -> None:
-    """Moves `draft` to `target`; what was there is kept until the move has succeeded."""
-    draft.chmod(0o755)  # mkdtemp makes it private
-    old = draft.with_name(draft.name + ".old")
-    if target.exists():
-        target.rename(old)
-    try:
-        draft.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _json(value: Any) -> Any:
-    """Plain JSON values: numpy scalars unwrapped, NaN and infinities as null."""
-    if isinstance(value, Mapping):
-        return {str(key): _json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_json(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    array = io.BytesIO()
+    np.save(array, head, allow_pickle=False)
+    contents = {"model.onnx": onnx_bytes, "head.npy": array.getvalue(), "card.md": card.encode()}
+    manifest = {
+        "package_version": package_version,
+        "feature_set": feature_set,
+        "features": list(feature_names),
+        "opset": OPSET,
+        "thresholds": dict(thresholds),
+        "calibration": asdict(model.calibration),
+        "baseline": baseline,
+        "head": head_info,
+        "training_data": training_data,
+        "metrics_of": metrics_of,
+        "metrics_thresholds": dict(metrics_thresholds),
+        "metrics": metrics,
+    }
+    return write(Path(directory), contents, manifest)

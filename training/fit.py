@@ -19,6 +19,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from fingerprint.calibrate import cut
 from fingerprint.errors import FingerprintError
 from training.config import Calibration as CalibrationConfig
 from training.config import LightGBM, RunConfig
@@ -64,8 +65,7 @@ class Calibration:
 class Levels:
     """Probabilities from which a verdict is `review` and `act` (`score >= threshold`), and what they rest on.
 
-    `extrapolated` names the levels whose share of benign accounts is below one account; they come from an
-    exponential tail through the highest tenth of the accounts (peaks over threshold, Pickands 1975).
+    `extrapolated` names the levels that the benign accounts are too few to promise (`fingerprint.calibrate.cut`).
     """
 
     review: float
@@ -233,31 +233,18 @@ def _fit_sigmoid(method: str, margin: Floats, label: Floats, weight: Floats) -> 
 
 
 def set_thresholds(margin: Floats, meta: pd.DataFrame, calibration: Calibration, config: ThresholdConfig) -> Levels:
-    """Thresholds that the given shares of benign accounts reach, an account counting by its highest window.
+    """Thresholds that at most the given shares of benign accounts reach, an account counting by its highest window.
 
-    The cut falls half a LEAF_STEP off every margin that can occur, so that float32 and float64 decide alike,
-    and is a float32 number. margin: float64[k]; meta: k rows with label and account_id.
+    By `fingerprint.calibrate.cut`. The cut falls half a LEAF_STEP off every margin that can occur, so that float32
+    and float64 decide alike, and is a float32 number. margin: float64[k]; meta: k rows with label and account_id.
     """
     benign = meta["label"].to_numpy() == 0
-    accounts = meta["account_id"].to_numpy()[benign]
-    highest = np.sort(pd.Series(margin[benign]).groupby(accounts).max().to_numpy())[::-1]
-    cuts = {level: _cut(highest, share) for level, share in (("review", config.review), ("act", config.act))}
-    cuts["act"] = max(cuts["act"], cuts["review"])
-    values = {level: float(np.float32(calibration(np.array([cut]))[0])) for level, cut in cuts.items()}
-    few = tuple(level for level in cuts if int(getattr(config, level) * len(highest)) == 0)
+    highest = pd.Series(margin[benign]).groupby(meta["account_id"].to_numpy()[benign]).max().to_numpy()
+    cuts = {level: cut(highest, share, config.confidence) for level, share in config.shares.items()}
+    on_grid = {level: (np.floor(found.at / LEAF_STEP) + 0.5) * LEAF_STEP for level, found in cuts.items()}
+    values = {level: float(np.float32(calibration(np.array([at]))[0])) for level, at in on_grid.items()}
+    few = tuple(level for level, found in cuts.items() if not found.kept)
     return Levels(values["review"], values["act"], len(highest), few)
-
-
-def _cut(highest: Floats, share: float) -> float:
-    """The margin that `share` of the accounts reach, from their margins in falling order."""
-    allowed = int(share * len(highest))
-    if allowed:
-        cut = (highest[allowed - 1] + highest[allowed]) / 2
-    else:
-        tail = highest[: max(2, len(highest) // 10)]
-        excess = max(float(np.mean(tail - tail[-1])), LEAF_STEP)
-        cut = max(tail[-1] + excess * np.log(len(tail) / (share * len(highest))), highest[0])
-    return float((np.floor(cut / LEAF_STEP) + 0.5) * LEAF_STEP)
 
 
 def _margin(booster: lgb.Booster, X: Rows) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ import pandas as pd
 import fingerprint
 from fingerprint import Scorer
 from fingerprint._files import search
+from fingerprint.bundle import check_place
+from fingerprint.calibrate import quantiles
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
 from training.bench import booster_beside, one_row
@@ -30,6 +32,7 @@ from training.export import ParityReport, check_parity, write_bundle
 from training.fit import Model, fit
 from training.graph import to_onnx
 from training.head import known_capabilities, train_heads
+from training.own import FAMILY, Own, read_own
 from training.split import nothing_held_out, read_labels, split_accounts
 from training.tracking import Tracked, track
 from training.tune import tune
@@ -61,23 +64,31 @@ def run(
     config: RunConfig,
     *,
     groups: Path | None = None,
+    benign: Sequence[Path] = (),
     corpora: Path | None = None,
     origin: Sequence[dict[str, Any]] = (),
     progress: Progress = lambda stage, done, total: None,
 ) -> Result:
     """Train, calibrate, prove the export, evaluate, keep and track one model.
 
-    ``groups`` says which accounts are operated together (see ``split.read_labels``). ``corpora`` adds its
+    ``groups`` says which accounts are operated together (see ``split.read_labels``). ``benign`` is the operator's own
+    ordinary traffic, to be trained on as such and as what harvesting hides in (see ``own``). ``corpora`` adds its
     prompts of known capability to those of the built-in grammar. ``origin`` says what the traffic is made of
     and is kept in the manifest and the card. Raises ``FingerprintError`` with a clear message; the bundle is
     written only when the export is exact.
     """
-    known = read_labels(labels, groups)
-    digest = _digest(traffic, labels)
+    check_place(bundle)
+    known, own = read_labels(labels, groups), read_own(benign) if benign else None
+    if own:
+        known, traffic = own.labelled(known), [*traffic, *benign]
+        config = replace(config, split=replace(config.split, keep=(*config.split.keep, FAMILY)))
+    digest = _digest(traffic, labels) | ({"own_accounts": len(own.accounts)} if own else {})
     sample = sample_prompts(traffic, progress)
+    if own:
+        own, sample = own.beside(sample)
     accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
     counts = {"accounts": _accounts(accounts)}
-    head, table = windows(sample, accounts, traffic, corpora, config, progress)
+    head, table = windows(sample, accounts, traffic, corpora, config, progress, own)
     tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
     trained = _train(table, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
     progress("evaluate", 0, 1)
@@ -85,7 +96,7 @@ def run(
     if config.refit:
         everyone = nothing_held_out(accounts, config.split, config.seed)
         counts = {"accounts": _accounts(everyone), "forerunner_accounts": counts["accounts"]}
-        head, table = windows(sample, everyone, traffic, corpora, config, progress)
+        head, table = windows(sample, everyone, traffic, corpora, config, progress, own)
         progress("refit", 0, 1)
         trained = _train(table, tuning.params, config, "calib", lambda stage: None)
     data = [*origin, {**digest, "exchanges": sample.exchanges, "rejected": sample.rejected, **counts}]
@@ -127,11 +138,17 @@ def windows(
     corpora: Path | None,
     config: RunConfig,
     progress: Progress,
+    own: Own | None = None,
 ) -> tuple[Head, WindowTable]:
-    """The prompt head of all training accounts, and the windows of every account, cross-fitted."""
+    """The prompt head of all training accounts, and the windows of every account, cross-fitted.
+
+    With ``own`` traffic among it, also those of copies of its accounts into which harvesting is mixed.
+    """
     heads = _heads(sample, accounts, corpora, config, progress)
     head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
     ordered, names = contributions(traffic, heads, head_of, progress)
+    if own:
+        ordered, accounts = own.joined(ordered, names, accounts, config.seed)
     cuts = (config.windows.sizes, config.windows.per_account, config.seed)
     return heads[-1], window_table(ordered, names, accounts, *cuts, progress)
 
@@ -188,7 +205,6 @@ def _write(
 ) -> None:
     """The bundle, and beside it the native Booster that it must equal."""
     benign = table.X[((table.meta["split"] != "test") & (table.meta["label"] == 0)).to_numpy()]
-    quantiles = np.nanquantile(benign, [0.05, 0.5, 0.95], axis=0)
     compact, info = head.compact()
     model = trained.model
     write_bundle(
@@ -200,7 +216,7 @@ def _write(
         feature_names=NAMES,
         feature_set=FEATURE_SET,
         thresholds=model.thresholds.as_dict(),
-        baseline={name: quantiles[:, j].tolist() for j, name in enumerate(NAMES)},
+        baseline=quantiles(benign),
         training_data=data,
         metrics=evaluation.metrics,
         metrics_of=config.metrics_of,

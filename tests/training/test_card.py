@@ -48,7 +48,7 @@ def test_the_card_answers_what_a_reviewer_asks(
         "Retrain",
     ):
         assert f"\n## {heading}\n" in text
-    assert f"They rest on {model.thresholds.benign_accounts} benign accounts" in text
+    assert f"set on {model.thresholds.benign_accounts} benign accounts" in text
     assert "| toy \\| prompts | 12 | CC-BY-4.0 |" in text
     assert "python -m training run" in text
     assert "0 different decisions, largest difference of probability 1.2e-07" in text
@@ -112,7 +112,7 @@ def test_extrapolated_thresholds_and_suspect_features_are_named(
     model: Model, matrix: Matrix, config: RunConfig, result: Evaluation
 ) -> None:
     few = replace(model, thresholds=replace(model.thresholds, extrapolated=("act",)))
-    assert "too few to observe `act`: extrapolated" in write(few, matrix, config, result)
+    assert "too few to promise `act`: extrapolated" in write(few, matrix, config, result)
     leak = result.tables["single_features"].assign(suspect=lambda t: t["feature"] == "feature_0")
     leaking = replace(result, tables={**result.tables, "single_features": leak})
     assert "may leak it: `feature_0`" in write(model, matrix, config, leaking)
