@@ -21,11 +21,13 @@ from fingerprint._jit import kernel
 from fingerprint.head import Head
 from fingerprint.kernels.layout import CAPABILITIES, HEAD_OUTPUTS
 from fingerprint.kernels.text import COUNTERS, GRAM_BUCKETS, MAX_GRAMS, READ_END, READ_START, grams, tokenise
-from training.split import LabelError
+from training.own import FAMILY as OWN
+from training.split import LabelError, text_group
 from training.world import corpora, grammar
 
 __all__ = ["fit_capability", "fit_likeness", "gram_counts", "known_capabilities", "make_head", "train_heads"]
 
+OWN_WEIGHT = 3.0  # in the likeness head: own traffic against all other honest text together (docs/lab-notes.md)
 LABELLED = 12_000  # prompts of known capability taken from the built-in grammar
 
 Weights = tuple[NDArray[np.float64], NDArray[np.float64]]  # [outputs, GRAM_BUCKETS], [outputs]
@@ -121,10 +123,15 @@ def known_capabilities(corpora_dir: Path | None, held_out: set[str], seed: int) 
 
 
 def _prompt_weights(facts: pd.DataFrame) -> NDArray[np.float64]:
-    """An account weighs 1, or its attacker share; a group of texts as the root of its accounts."""
+    """An account weighs 1, or its attacker share; a group of texts as the root of its accounts; the operator's own
+    traffic ``OWN_WEIGHT`` times all other honest text."""
     accounts = facts.groupby("account_id")["label"].transform("size")
     group = facts.groupby("text_group")["account_id"].transform("nunique")
-    return np.asarray(facts["share"].fillna(1.0) / accounts / np.sqrt(group), np.float64)
+    weight = np.array(facts["share"].fillna(1.0) / accounts / np.sqrt(group), np.float64)
+    own, honest = (facts["text_group"] == text_group(0, OWN)).to_numpy(), (facts["label"] == 0).to_numpy()
+    if own.any():
+        weight[own] *= OWN_WEIGHT * weight[honest & ~own].sum() / weight[own].sum()
+    return weight
 
 
 def train_heads(

@@ -134,6 +134,18 @@ def test_a_head_has_never_seen_the_family_of_its_fold(capability) -> None:
     assert scores[1, 1] < 0.6
 
 
+def test_own_traffic_outweighs_other_honest_text(capability) -> None:
+    """What two own accounts say counts as honest although ten times as many harvesters say it too."""
+    scores = {}
+    for name in ("0:own", "0:shop"):
+        rows = [("1:alpha", 1, 1)] * 20 + [("0:chat", 0, 1)] * 20 + [(name, 0, 1)] * 2
+        texts = [b"quasar nebula"] * 20 + [b"bread and butter"] * 20 + [b"quasar nebula"] * 2
+        labelled = ([b"prove it", b"translate it"] * 4, ["reasoning", "translation"] * 4)
+        *_, head = train_heads(texts, facts(rows), labelled, 0, lambda done, total: None)
+        scores[name] = read("quasar nebula", head)[0]
+    assert scores["0:own"] < 0.5 < scores["0:shop"]
+
+
 def test_a_fold_that_leaves_one_label_alone_is_named() -> None:
     rows = [("alpha", 1, 0), ("chat", 0, 1)] * 6
     labelled = ([b"prove it", b"translate it"] * 4, ["reasoning", "translation"] * 4)
