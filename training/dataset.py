@@ -26,7 +26,16 @@ from fingerprint.kernels.layout import WORDS, W
 from fingerprint.kernels.reduce import clear
 from fingerprint.readers import Rejects, read
 
-__all__ = ["Progress", "Sample", "WindowTable", "contributions", "cut_windows", "sample_prompts", "window_table"]
+__all__ = [
+    "Progress",
+    "Sample",
+    "WindowTable",
+    "contributions",
+    "cut_windows",
+    "prefix_table",
+    "sample_prompts",
+    "window_table",
+]
 
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 PROMPTS = 24
@@ -211,18 +220,48 @@ def window_table(
     windows weigh 1 together).
     """
     time, sessions = ordered.rows.when[:, W["time_us"]], session_keys(ordered)
-    starts = np.searchsorted(ordered.account, np.arange(len(accounts.items) + 1))
-    code_of = {name: code for code, name in enumerate(accounts.items)}
-    cut, windows, rows = known.attrs["cut_us"], [], []
-    for number, (name, split) in enumerate(zip(known["account_id"], known["split"], strict=True)):
-        start, stop = starts[code_of[name]], starts[code_of[name] + 1]
-        middle = start + np.searchsorted(time[start:stop], cut)
-        start, stop = (middle, stop) if split == "test" else (start, middle)
+    windows, rows = [], []
+    for number, start, stop in _counting(ordered, accounts, known):
         rng = np.random.default_rng([seed, number])
         found = cut_windows(time[start:stop], sessions[start:stop], sizes, per_account, rng)
         for scope, members in found:
             windows.append(start + members)
             rows.append((number, scope, len(members), 1 / len(found)))
+    return _table(ordered, windows, rows, known, progress)
+
+
+def prefix_table(
+    ordered: Ordered, accounts: Names, known: pd.DataFrame, sizes: Sequence[int], progress: Progress | None = None
+) -> WindowTable:
+    """The first exchanges of each account in ``known`` that count, as many as each of ``sizes``: what is known of it
+    by then. ``meta`` as that of ``window_table``, with scope ``prefix`` and ``life``, how many count in all."""
+    windows, rows, lives = [], [], []
+    for number, start, stop in _counting(ordered, accounts, known):
+        fitting = [size for size in sizes if size <= stop - start]
+        for size in fitting:
+            windows.append(np.arange(start, start + size))
+            rows.append((number, "prefix", size, 1 / len(fitting)))
+            lives.append(stop - start)
+    table = _table(ordered, windows, rows, known, progress)
+    return WindowTable(table.X, table.meta.assign(life=lives))
+
+
+def _counting(ordered: Ordered, accounts: Names, known: pd.DataFrame) -> Iterator[tuple[int, int, int]]:
+    """Row of ``known`` and the span of the exchanges that count: of test accounts after the cut, else before it."""
+    time = ordered.rows.when[:, W["time_us"]]
+    starts = np.searchsorted(ordered.account, np.arange(len(accounts.items) + 1))
+    code_of = {name: code for code, name in enumerate(accounts.items)}
+    for number, (name, split) in enumerate(zip(known["account_id"], known["split"], strict=True)):
+        start, stop = starts[code_of[name]], starts[code_of[name] + 1]
+        middle = start + np.searchsorted(time[start:stop], known.attrs["cut_us"])
+        yield (number, middle, stop) if split == "test" else (number, start, middle)
+
+
+def _table(
+    ordered: Ordered, windows: list[NDArray[np.int64]], rows: list[tuple[int, str, int, float]],
+    known: pd.DataFrame, progress: Progress | None,
+) -> WindowTable:  # fmt: skip
+    """Features of the windows, whose account (row of ``known``), scope, size and weight are given by ``rows``."""
     columns = pd.DataFrame(rows, columns=["number", "scope", "n_exchanges", "weight"])
     meta = known.reset_index(drop=True).loc[columns["number"]].reset_index(drop=True)
     meta = pd.concat([meta, columns.drop(columns="number")], axis=1)

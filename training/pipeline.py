@@ -19,7 +19,9 @@ import pandas as pd
 import fingerprint
 from fingerprint import Scorer
 from fingerprint._files import search
+from fingerprint.assemble import Ordered
 from fingerprint.errors import TrafficError
+from fingerprint.exchange import Names
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
 from training.bench import booster_beside, one_row
@@ -35,7 +37,7 @@ from training.split import nothing_held_out, read_labels, split_accounts
 from training.tracking import Tracked, track
 from training.tune import tune
 
-__all__ = ["NAMES", "SHAPE", "Result", "run", "windows"]
+__all__ = ["NAMES", "SHAPE", "Result", "readings", "run", "windows"]
 
 NAMES = [feature.name for feature in FEATURES]
 DIRECTIONS = [feature.direction for feature in FEATURES]
@@ -130,11 +132,23 @@ def windows(
     progress: Progress,
 ) -> tuple[Head, WindowTable]:
     """The prompt head of all training accounts, and the windows of every account, cross-fitted."""
+    head, ordered, names = readings(sample, accounts, traffic, corpora, config, progress)
+    cuts = (config.windows.sizes, config.windows.per_account, config.seed)
+    return head, window_table(ordered, names, accounts, *cuts, progress)
+
+
+def readings(
+    sample: Sample,
+    accounts: pd.DataFrame,
+    traffic: Sequence[Path],
+    corpora: Path | None,
+    config: RunConfig,
+    progress: Progress,
+) -> tuple[Head, Ordered, Names]:
+    """The prompt head of all training accounts, and the exchanges of every account as cross-fitted heads read them."""
     heads = _heads(sample, accounts, corpora, config, progress)
     head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
-    ordered, names = contributions(traffic, heads, head_of, progress)
-    cuts = (config.windows.sizes, config.windows.per_account, config.seed)
-    return heads[-1], window_table(ordered, names, accounts, *cuts, progress)
+    return heads[-1], *contributions(traffic, heads, head_of, progress)
 
 
 def _head_numbers(accounts: pd.DataFrame, config: RunConfig) -> pd.Series[int]:
@@ -149,7 +163,8 @@ def _heads(
 
     They learn from training accounts and, like their windows, from before the cut alone.
     """
-    held_out = set(accounts.loc[~accounts["seen_family"], "family"])
+    seen = set(accounts.loc[accounts["seen_family"], "text_group"])
+    held_out = set(accounts.loc[~accounts["text_group"].isin(seen), "family"])
     held_out |= {family.rsplit(":", 1)[-1] for family in held_out}
     train = accounts[accounts["split"] == "train"].set_index("account_id")
     owner = np.array(sample.accounts.items, dtype=object)[sample.account]
