@@ -93,7 +93,7 @@ class Bootstrap:
         """One row a slice of the attack windows: windows, accounts, and recall with its interval at each rate."""
         sliced = self.attack.groupby(list(by), observed=True, dropna=False)
         out: pd.DataFrame = sliced.agg(windows=("label", "size"), accounts=("account_id", "nunique")).reset_index()
-        return self._with_recalls(out, sliced.ngroup().to_numpy())
+        return self._with_recalls(out, np.asarray(sliced.ngroup(), np.int64))
 
     def marked(self, column: str, marks: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
         """The same for slices that overlap: a mark of the attack rows of each; empty slices are left out."""

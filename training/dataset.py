@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from fingerprint.assemble import Ordered, order, reduce_rows, session_keys
@@ -78,6 +79,30 @@ class WindowTable:
 def _batches(traffic: Sequence[Path], accounts: Names, sessions: Names, rejects: Rejects) -> Iterator[Batch]:
     for path in traffic:
         yield from read(path, accounts=accounts, sessions=sessions, rejects=rejects)
+
+
+def _rows(batch: Batch, rows: NDArray[np.int64]) -> Batch:
+    """The given records of a batch."""
+    buffers = [None, pa.py_buffer(batch.offsets), pa.py_buffer(batch.data)]
+    prompts = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(batch.time_us), buffers).take(pa.array(rows))
+    _, offsets, data = prompts.buffers()
+    return Batch(
+        account=batch.account[rows],
+        session=batch.session[rows],
+        time_us=batch.time_us[rows],
+        identity=batch.identity[rows],
+        data=np.frombuffer(data, np.uint8),
+        offsets=np.frombuffer(offsets, np.int64)[: len(rows) + 1],
+        meta=batch.meta[rows],
+    )
+
+
+def _read(batch: Batch, heads: Sequence[Head], which: NDArray[np.int64]) -> Ordered:
+    """Contributions of the records that have a head (its number, else -1), in the order of the batch."""
+    of_head = [(head, rows) for k, head in enumerate(heads) if len(rows := np.flatnonzero(which == k))]
+    rows = np.concatenate([rows for _, rows in of_head])
+    read_by = Contributions.concat([contribute(_rows(batch, rows), head) for head, rows in of_head])
+    return Ordered(batch.account[rows], batch.session[rows], batch.identity[rows], read_by).take(np.argsort(rows))
 
 
 def _fewest(account: NDArray[np.int32], keys: tuple[NDArray[Any], ...], most: int) -> NDArray[np.int64]:
@@ -146,10 +171,8 @@ def contributions(
     count = 0
     for batch in _batches(traffic, accounts, sessions, Rejects()):
         which = np.array([head_of.get(name, -1) for name in accounts.items], np.int64)[batch.account]
-        versions = [contribute(batch, head) for head in heads]
-        for k, rows in enumerate(versions):
-            versions[0].text[which == k] = rows.text[which == k]
-        parts.append(Ordered(batch.account, batch.session, batch.identity, versions[0]).take(which >= 0))
+        if (which >= 0).any():
+            parts.append(_read(batch, heads, which))
         count += len(batch.time_us)
         if progress:
             progress("contribute", count, 0)

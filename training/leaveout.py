@@ -32,7 +32,7 @@ SIZES = (10, 30, 100, 500, 1500)
 PREFIXES = (5, 10, 15, 25, 40, 60, 80, 120, 200, 400, 800)  # exchanges after which an account is looked at
 CONTENT = ("diversity", "capability")  # feature families that read text
 VARIANTS = ("content", "all")
-SHARES = {"train": 0.35, "calib": 0.15, "test": 0.5}  # half of the time is judged, so that long windows fit into it
+TRAIN, CALIB, TEST = 0.42, 0.08, 0.5  # half of the time is judged, so that long windows fit into it
 KEPT = ("account_id", "group", "label", "kind", "family", "seen_family", "share", "n_exchanges", *SLICES)
 
 
@@ -107,7 +107,7 @@ def read_folds(
     for number, held_out in enumerate(fold_families(known, folds, config.seed)):
         elsewhere = (known["use"] == "validate") & ~names.isin(held_out)
         asked = tuple(name for name in held_out if name not in config.split.keep)
-        split = replace(config.split, hold_out=asked, **SHARES)
+        split = replace(config.split, hold_out=asked, train=TRAIN, calib=CALIB, test=TEST)
         settings = replace(config, split=split, windows=replace(config.windows, sizes=sizes))
         yield _fold(number, known[~elsewhere], sample, traffic, corpora, settings, progress)
 

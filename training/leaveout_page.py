@@ -59,28 +59,29 @@ def _opening(scores: Scores, made: str) -> str:
 
 def _aims(measured: Measured) -> str:
     """What is aimed for beside what was measured."""
-    tables, lines = measured.tables, ["| | aim | measured |", "|---|---:|---:|"]
-    for variant in VARIANTS:
-        row = measured.headline[(measured.headline["variant"] == variant) & (measured.headline["fpr"] == 0.01)].iloc[0]
+    rows, tables = [], measured.tables
+    for variant, aim in (("content", "≥ 0.45"), ("all", "")):
+        row = measured.headline[(measured.headline["variant"] == variant) & (measured.headline["fpr"] == FPRS[0])].iloc[
+            0
+        ]
         cells = f", {row['cells']} of {row['cells'] + row['too_few']} cells" if row["too_few"] else ""
         told = f"mean recall at 1 % over shares and sizes, {TITLES[variant]}{cells}"
-        lines.append(f"| {told} | {'≥ 0.45' if variant == 'content' else ''} | {_range(row, 'recall', '')} |")
-    for share, name, aim in ((1.0, "pure harvesting", "≥ 0.80"), (0.25, "share 25 %", "≥ 0.50")):
-        cells = tables["content_by_share_and_size"]
-        cell = cells[(cells["share"] == share) & (cells["n_exchanges"] == 100)]
-        lines.append(f"| {name}, window 100, content only, 1 % | {aim} | {_only(cell, AT, '_0.01')} |")
-    shares = tables["all_by_share"]
+        rows.append([told, aim, _range(row, "recall", "")])
+    grid, shares = tables["content_by_share_and_size"], tables["all_by_share"]
+    for share, told, aim in ((1.0, "pure harvesting", "≥ 0.80"), (0.25, "share 25 %", "≥ 0.50")):
+        cell = grid[(grid["share"] == share) & (grid["n_exchanges"] == 100)]
+        rows.append([f"{told}, window 100, content only, 1 %", aim, _only(cell, AT, "_0.01")])
     pure = _only(shares[shares["share"] == 1], "recall_at_fpr_0.003", "_0.003")
-    lines.append(f"| pure harvesting, all sizes, all features, 0.3 % | ≥ 0.95 | {pure} |")
-    for by, name in (("workload", "worst honest workload"), ("lang", "worst language")):
+    rows.append(["pure harvesting, all sizes, all features, 0.3 %", "≥ 0.95", pure])
+    for by, told in (("workload", "worst honest workload"), ("lang", "worst language")):
         if (table := tables.get(f"all_honest_by_{by}")) is not None:
-            told = f"{name} left out (of {LEAST_ACCOUNTS} accounts or more), all features, accounts' 1 % threshold"
-            lines.append(f"| {told} | ≤ 3 % | {_worst(table, by)} |")
+            told += f" left out (of {LEAST_ACCOUNTS} accounts or more), all features, accounts' 1 % threshold"
+            rows.append([told, "≤ 3 %", _worst(table, by)])
     early = tables["all_early_by_share"]
-    row = early[(early["share"] == 1) & (early["level"] == "review")]
-    found = f"{_exchanges(row['median'].iloc[0])} / {_exchanges(row['p90'].iloc[0])}" if len(row) else "no such account"
-    lines.append(f"| exchanges until `review`, pure, all features, median / p90 | ≤ 25 / ≤ 80 | {found} |")
-    return "\n".join(lines) + "\n"
+    pure_early = early[(early["share"] == 1) & (early["level"] == "review")]
+    until = [_until(row) for _, row in pure_early.iterrows()] or ["no such account"]
+    rows.append(["exchanges until `review`, pure, all features, median / p90", "≤ 25 / ≤ 80", *until])
+    return _table(["", "aim", "measured"], rows)
 
 
 def _only(rows: pd.DataFrame, column: str, suffix: str) -> str:
@@ -95,7 +96,7 @@ def _worst(table: pd.DataFrame, by: str) -> str:
     rows = table[~table["known"] & (table["accounts"] >= LEAST_ACCOUNTS)]
     if rows.empty:
         return "too few accounts"
-    row = rows.loc[rows["0.01_fpr"].idxmax()]
+    row = rows.nlargest(1, ["0.01_fpr", "accounts"]).iloc[0]
     return f"{_rate(row)}, {row[by]}, {row['accounts']} accounts"
 
 
@@ -103,8 +104,9 @@ def _rate(row: pd.Series, level: str = "0.01") -> str:
     return f"{row[f'{level}_fpr']:.1%} ({row[f'{level}_low']:.1%} to {row[f'{level}_high']:.1%})"
 
 
-def _exchanges(value: float) -> str:
-    return f"{value:.0f}" if value == value else f"over {PREFIXES[-1]}, or never"
+def _until(row: pd.Series) -> str:
+    """Median and 90th percentile of exchanges until a flag."""
+    return " / ".join(f"{v:.0f}" if v == v else f"over {PREFIXES[-1]}" for v in (row["median"], row["p90"]))
 
 
 def _plots(folder: str) -> str:
@@ -121,8 +123,8 @@ def _headline(headline: pd.DataFrame) -> str:
     text = (
         "## Recall on families left out\n\nMean over attacker shares and window sizes, at realised false-positive "
         "rates of honest windows, each honest account weighing the same. A cell of share and size enters "
-        f"with {LEAST_WINDOWS} windows of {LEAST_ACCOUNTS} accounts or more. Tables as CSV, with intervals at each rate, "
-        "are in the folder beside this page.\n\n"
+        f"with {LEAST_WINDOWS} windows of {LEAST_ACCOUNTS} accounts or more. Tables as CSV, with intervals at each "
+        "rate, are in the folder beside this page.\n\n"
     )
     head = ["", *(f"{fpr:.1%} (realised)" for fpr in FPRS)]
     rows = []
@@ -136,16 +138,15 @@ def _headline(headline: pd.DataFrame) -> str:
 
 def _grid(tables: dict[str, pd.DataFrame], variant: str) -> Iterator[str]:
     """Recall at 1 %: a row an attacker share, a column a window size."""
-    cells = tables[f"{variant}_by_share_and_size"].set_index(["share", "n_exchanges"])
+    cells = tables[f"{variant}_by_share_and_size"]
     yield f"Recall at 1 %, {TITLES[variant]} (windows of accounts; † too few for the headline):\n"
     rows = []
-    for share in cells.index.unique("share"):
-        found = [cells.loc[(share, size)] if (share, size) in cells.index else None for size in SIZES]
-        shown = [
-            "" if c is None else f"{c[AT]:.2f} ({c['windows']} of {c['accounts']}){'' if c['enough'] else ' †'}"
-            for c in found
-        ]
-        rows.append([f"{share:.0%}", *shown])
+    for share, part in cells.groupby("share"):
+        told = {
+            c["n_exchanges"]: f"{c[AT]:.2f} ({c['windows']} of {c['accounts']}){'' if c['enough'] else ' †'}"
+            for _, c in part.iterrows()
+        }
+        rows.append([f"{share:.0%}", *(told.get(size, "") for size in SIZES)])
     yield _table(["share", *(f"{size} exchanges" for size in SIZES)], rows)
 
 
@@ -153,24 +154,23 @@ def _early(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
     rates = " and ".join(f"`{level}` {fpr:.1%}" for level, fpr in LEVELS.items())
     yield (
         "## Early detection\n\nExchanges until the first flag when an account is looked at after "
-        f"{', '.join(map(str, PREFIXES))} exchanges, counted from the cut in time or its first one after it; thresholds "
-        f"flag {rates} of the honest accounts at any look. Median and 90th percentile for accounts that go on (product-limit "
-        "estimate); the share never flagged is that of the accounts as they are, short ones too.\n"
+        f"{', '.join(map(str, PREFIXES))} exchanges, counted from the cut in time or its first one after it; "
+        f"thresholds flag {rates} of the honest accounts at any look. Median and 90th percentile for accounts that go "
+        "on (product-limit estimate); the share never flagged is that of the accounts as they are, short ones too.\n"
     )
     parts = [tables[f"{variant}_early_by_share"].assign(variant=TITLES[variant]) for variant in VARIANTS]
     if "all_early_by_goal_and_share" in tables:
         parts.append(tables["all_early_by_goal_and_share"].assign(variant=TITLES["all"]))
     for part in parts:
         keys = [name for name in ("goal", "share") if name in part]
-        wide = part[part["accounts"] >= LEAST_ACCOUNTS].set_index([*keys, "level"])
         rows = []
-        for key in wide.index.droplevel("level").unique():
-            own = [wide.loc[(*(key if isinstance(key, tuple) else (key,)), level)] for level in LEVELS]
-            shown = [f"{_exchanges(r['median'])} / {_exchanges(r['p90'])}; {r['never']:.0%}" for r in own]
-            *goal, share = key if isinstance(key, tuple) else (key,)
-            rows.append([" ".join([*goal, f"{share:.0%}"]), own[0]["accounts"], *shown])
-        yield _table([f"{part['variant'].iloc[0]}: {' and '.join(keys)}", "accounts",
-                      *(f"{level}: median / p90; never" for level in LEVELS)], rows)  # fmt: skip
+        for key, own in part[part["accounts"] >= LEAST_ACCOUNTS].groupby(keys):
+            levels = own.set_index("level").loc[list(LEVELS)]
+            shown = [f"{_until(row)}; {row['never']:.0%}" for _, row in levels.iterrows()]
+            slice_ = " ".join(f"{v:.0%}" if isinstance(v, float) else str(v) for v in key)
+            rows.append([slice_, own["accounts"].iloc[0], *shown])
+        head = [f"{part['variant'].iloc[0]}: {' and '.join(keys)}", "accounts"]
+        yield _table([*head, *(f"{level}: median / p90; never" for level in LEVELS)], rows)
 
 
 def _robustness(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
@@ -186,9 +186,9 @@ def _robustness(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
         name: ", ".join(f"{f} {v:+.1f}" for f, v in zip(part["feature"], part["log_odds"], strict=True))
         for name, part in told
     }
-    content = tables["content_by_evasion"].set_index("evasion")
+    content = {row["evasion"]: _range(row, AT, "_0.01") for _, row in tables["content_by_evasion"].iterrows()}
     rows = [
-        [r["evasion"], r["windows"], r["accounts"], _range(content.loc[r["evasion"]], AT, "_0.01"),
+        [r["evasion"], r["windows"], r["accounts"], content[r["evasion"]],
          _range(r, AT, "_0.01"), carried.get(r["evasion"], "nothing found")]
         for _, r in tables["all_by_evasion"].iterrows()
     ]  # fmt: skip
@@ -198,27 +198,24 @@ def _robustness(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
 def _honest(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
     yield (
         "## False alarms\n\nHonest accounts with any window above the threshold that 1 % (0.3 %, 0.1 %) of all honest "
-        "accounts of the fold exceed, all features; exact intervals. `left out`: nothing of the workload or of the "
-        "source of its text was trained on.\n"
+        "accounts of the fold exceed, all features; exact intervals. Left out: nothing of the workload, or nothing of "
+        f"the source of its text, was trained on. The worst {WORST} of {LEAST_ACCOUNTS} accounts or more are shown.\n"
     )
     names = {
-        "everything": "all", "workload": "honest workload", "source": "source of text", "lang": "language",
+        "everything": "honest accounts", "workload": "workload", "source": "source of text", "lang": "language",
         "plan": "plan", "tenure": "account",
     }  # fmt: skip
     for by, told in names.items():
-        if (table := tables.get(f"all_honest_by_{by}")) is None:
-            continue
-        worst = table.sort_values(["0.01_fpr", "accounts"], ascending=False).head(2 * WORST)
-        head = [told, "accounts", *(f"{fpr:.1%}" for fpr in FPRS)]
-        rows = [
-            [
-                f"{r[by]}, {'known' if r['known'] else 'left out'}",
-                r["accounts"],
-                *(_rate(r, f"{fpr:g}") for fpr in FPRS),
-            ]
-            for _, r in worst.iterrows()
-        ]
-        yield _table(head, rows)
+        if (table := tables.get(f"all_honest_by_{by}")) is not None:
+            known = table[table["known"]].set_index(by)
+            left = table[~table["known"] & (table["accounts"] >= LEAST_ACCOUNTS)]
+            worst = left.sort_values(["0.01_fpr", "0.003_fpr", "accounts"], ascending=False).head(WORST)
+            rows = [
+                [r[by], r["accounts"], *(_rate(r, f"{fpr:g}") for fpr in FPRS),
+                 f"{_rate(known.loc[r[by]])} of {known.loc[r[by], 'accounts']}" if r[by] in known.index else ""]
+                for _, r in worst.iterrows()
+            ]  # fmt: skip
+            yield _table([told, "left out", *(f"{fpr:.1%}" for fpr in FPRS), "known, 1.0%"], rows)
 
 
 def _families(tables: dict[str, pd.DataFrame]) -> Iterator[str]:

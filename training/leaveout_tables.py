@@ -41,7 +41,8 @@ class Measured:
 def measure(scores: Scores, *, resamples: int, seed: int) -> Measured:
     """Every table of every variant; intervals rest on `resamples` of whole groups."""
     counts = (scores.windows["label"] == 0) | ~scores.windows["seen_family"]
-    tables, headlines = {}, []
+    tables: dict[str, pd.DataFrame] = {}
+    headlines = []
     for variant in VARIANTS:
         rates = Bootstrap(
             scores.windows[counts], fprs=FPRS, resamples=resamples, confidence=CONFIDENCE, seed=seed, score=variant
@@ -73,7 +74,8 @@ def _cells(rates: Bootstrap) -> pd.DataFrame:
 def _headline(rates: Bootstrap) -> pd.DataFrame:
     """Mean recall over the cells of attacker share and window size that have enough windows, at each rate."""
     cells = _cells(rates)
-    code, enough = rates.attack.groupby(["share", "n_exchanges"]).ngroup().to_numpy(), cells["enough"].to_numpy()
+    code = np.asarray(rates.attack.groupby(["share", "n_exchanges"]).ngroup(), np.int64)
+    enough = cells["enough"].to_numpy()
     rows = []
     for fpr in rates.fprs:
         held = rates.recalls(code, len(cells), fpr)[:, enough]

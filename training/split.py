@@ -39,8 +39,9 @@ def read_labels(path: Path, groups: Path | None = None) -> pd.DataFrame:
     """Read ``account_id,label[,kind,family,campaign_id,share,use]`` and ``SLICES``; one row an account.
 
     Absent values are filled: kind ``attack`` or ``human`` by the label, family from the kind, no campaign, use
-    ``train``. Other columns are left out. ``groups`` names a table ``account_id,group`` of accounts that are operated together, honest
-    organisations too; without it accounts belong together when they share a campaign. Column ``group`` says so.
+    ``train``. Other columns are left out. ``groups`` names a table ``account_id,group`` of accounts that are operated
+    together, honest organisations too; without it accounts belong together when they share a campaign. Column
+    ``group`` says so.
     """
     labels = _table(path, LABEL_COLUMNS)
     labels["label"] = _numbers(path, labels["label"], "labels 0 (honest) and 1 (distillation)", (0, 1)).astype(int)
@@ -137,7 +138,7 @@ def split_accounts(
     ``median_us`` is the median time of each account's exchanges; accounts without exchanges are left out.
     The attribute ``cut_us`` of the result is the time that parts test from the rest.
     """
-    known = labels[labels["account_id"].isin(set(median_us))].copy()
+    known = labels.assign(use=labels.get("use", "train"))[labels["account_id"].isin(set(median_us))]
     if known.empty:
         raise LabelError("none of the labelled accounts has an exchange in the traffic")
     known["text_group"] = [text_group(*row) for row in zip(known["label"], known["family"], strict=True)]

@@ -197,8 +197,8 @@ def told(p: Plan, facts: Facts) -> list[str | int]:
     campaign, share = (f"camp_{p.group:05d}", f"{p.share:g}") if attack else ("", "")
     evasions = " ".join(f"{name}={strength:g}" for name, strength in p.evasions)
     client = "" if p.kind == "human" else p.client
-    who = [int(attack), p.kind, p.family, campaign, share, facts.goal, client, p.clock, facts.lang, p.phase]
-    return [*who, evasions, facts.plan, facts.tenure]
+    who: list[str | int] = [int(attack), p.kind, p.family, campaign, share, facts.goal, client, p.clock, facts.lang]
+    return [*who, p.phase, evasions, facts.plan, facts.tenure]
 
 
 def to_batch(accounts: list[Account]) -> pa.RecordBatch:

@@ -2,10 +2,10 @@
 
 A source has a role (harvest, human, automation) and a use (train, validate); only the uses asked for are opened, so
 that the shipped model stays clean. Text of a source that may only be measured with (`validate`) goes into the accounts
-that are named for it and into nothing else: no cover traffic, no shared key. Prompts keep their unit (a user, a session, a task) and its order; lone
-surrogates and NULs are removed and very long prompts cut. Sources used on both sides (`SHARED`) are divided by
-unit, as are human sources between honest accounts and the cover traffic of attacks. Left out: what accounts do
-with the text (populations) and the clocks (clocks).
+that are named for it and into nothing else: no cover traffic, no shared key. Prompts keep their unit (a user, a
+session, a task) and its order; lone surrogates and NULs are removed and very long prompts cut. Sources used on both
+sides (`SHARED`) are divided by unit, as are human sources between honest accounts and the cover traffic of attacks.
+Left out: what accounts do with the text (populations) and the clocks (clocks).
 """
 
 import csv
