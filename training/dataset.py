@@ -28,15 +28,9 @@ from fingerprint.kernels.reduce import clear
 from fingerprint.readers import Rejects, read
 
 __all__ = [
-    "Progress",
-    "Sample",
-    "WindowTable",
-    "contributions",
-    "cut_windows",
-    "prefix_table",
-    "sample_prompts",
-    "window_table",
-]
+    "Progress", "Sample", "WindowTable", "all_windows", "contributions", "cut_windows", "features_of", "prefix_table",
+    "sample_prompts", "window_table",
+]  # fmt: skip
 
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 PROMPTS = 24
@@ -213,7 +207,10 @@ def cut_windows(
     return windows
 
 
-def _features(ordered: Ordered, windows: list[NDArray[np.int64]], progress: Progress | None) -> NDArray[np.float32]:
+def features_of(
+    ordered: Ordered, windows: Sequence[NDArray[np.int64]], progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Feature rows ``float32[k, n]`` of windows given as row numbers of exchanges."""
     parts = []
     for start in range(0, len(windows), _CHUNK):
         chunk = windows[start : start + _CHUNK]
@@ -236,7 +233,15 @@ def window_table(
     seed: int,
     progress: Progress | None = None,
 ) -> WindowTable:
-    """Feature rows of every window of the accounts in ``known`` (as ``split.split_accounts`` gives it).
+    """Feature rows of every window that ``all_windows`` cuts."""
+    meta, windows = all_windows(ordered, accounts, known, sizes, per_account, seed)
+    return WindowTable(features_of(ordered, windows, progress), meta)
+
+
+def all_windows(
+    ordered: Ordered, accounts: Names, known: pd.DataFrame, sizes: Sequence[int], per_account: int, seed: int
+) -> tuple[pd.DataFrame, list[NDArray[np.int64]]]:
+    """Windows of the accounts in ``known`` (as ``split.split_accounts`` gives it): meta, and row numbers of exchanges.
 
     Exchanges of training and calibration accounts count only before the cut, of test accounts only after it.
     ``meta`` repeats the account's columns and adds ``scope``, ``n_exchanges`` and ``weight`` (an account's
@@ -250,7 +255,7 @@ def window_table(
         for scope, members in found:
             windows.append(start + members)
             rows.append((number, scope, len(members), 1 / len(found)))
-    return _table(ordered, windows, rows, known, progress)
+    return _meta(known, rows), windows
 
 
 def prefix_table(
@@ -265,8 +270,8 @@ def prefix_table(
             windows.append(np.arange(start, start + size))
             rows.append((number, "prefix", size, 1 / len(fitting)))
             lives.append(stop - start)
-    table = _table(ordered, windows, rows, known, progress)
-    return WindowTable(table.X, table.meta.assign(life=lives))
+    meta = _meta(known, rows).assign(life=lives)
+    return WindowTable(features_of(ordered, windows, progress), meta)
 
 
 def _counting(ordered: Ordered, accounts: Names, known: pd.DataFrame) -> Iterator[tuple[int, int, int]]:
@@ -280,12 +285,8 @@ def _counting(ordered: Ordered, accounts: Names, known: pd.DataFrame) -> Iterato
         yield (number, middle, stop) if split == "test" else (number, start, middle)
 
 
-def _table(
-    ordered: Ordered, windows: list[NDArray[np.int64]], rows: list[tuple[int, str, int, float]],
-    known: pd.DataFrame, progress: Progress | None,
-) -> WindowTable:  # fmt: skip
-    """Features of the windows, whose account (row of ``known``), scope, size and weight are given by ``rows``."""
+def _meta(known: pd.DataFrame, rows: list[tuple[int, str, int, float]]) -> pd.DataFrame:
+    """A row a window: its account's columns (a row of ``known``), scope, size and weight."""
     columns = pd.DataFrame(rows, columns=["number", "scope", "n_exchanges", "weight"])
     meta = known.reset_index(drop=True).loc[columns["number"]].reset_index(drop=True)
-    meta = pd.concat([meta, columns.drop(columns="number")], axis=1)
-    return WindowTable(_features(ordered, windows, progress), meta)
+    return pd.concat([meta, columns.drop(columns="number")], axis=1)

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -22,36 +21,21 @@ from numpy.typing import NDArray
 from fingerprint.features import FEATURES
 from training.config import RunConfig
 from training.dataset import Progress, Sample, WindowTable, prefix_table, sample_prompts, window_table
-from training.fit import fit
-from training.pipeline import NAMES, SHAPE, readings
+from training.fit import Model, fit
+from training.pipeline import NAMES, SHAPE, exchanges
 from training.split import SLICES, read_labels, split_accounts, text_group, workload
 
-__all__ = ["CONTENT", "PREFIXES", "SIZES", "VARIANTS", "Fold", "Scores", "fold_families", "leave_out", "read_folds"]
+__all__ = [
+    "CONTENT", "PREFIXES", "SIZES", "VARIANTS", "Scores", "fold_families", "fold_plans", "judged", "leave_out",
+    "variant_model",
+]  # fmt: skip
 
 SIZES = (10, 30, 100, 500, 1500)
 PREFIXES = (5, 10, 15, 25, 40, 60, 80, 120, 200, 400, 800)  # exchanges after which an account is looked at
 CONTENT = ("diversity", "capability")  # feature families that read text
 VARIANTS = ("content", "all")
-TRAIN, CALIB, TEST = 0.42, 0.08, 0.5  # half of the time is judged, so that long windows fit into it
+TRAIN, CALIB, TEST = 0.4, 0.1, 0.5  # half of the time is judged, so that long windows fit into it
 KEPT = ("account_id", "group", "label", "kind", "family", "seen_family", "share", "n_exchanges", *SLICES)
-
-
-@dataclass(frozen=True)
-class Fold:
-    """What one model may learn from and is judged on: the accounts with their split, the windows of all of them,
-    and the first exchanges of the test accounts (see ``dataset.prefix_table``)."""
-
-    number: int
-    accounts: pd.DataFrame
-    table: WindowTable
-    prefixes: WindowTable
-
-    @property
-    def judged(self) -> NDArray[np.intp]:
-        """Rows of `table` that are judged: the test accounts' windows of `SIZES`."""
-        meta = self.table.meta
-        slices = (meta["scope"] == "slice") & meta["n_exchanges"].isin(SIZES)
-        return np.flatnonzero((meta["split"] == "test") & slices)
 
 
 @dataclass(frozen=True)
@@ -85,23 +69,13 @@ def fold_families(labels: pd.DataFrame, folds: int, seed: int) -> list[tuple[str
     return [tuple(names) for names in dealt]
 
 
-def read_folds(
-    traffic: Sequence[Path],
-    labels: Path,
-    config: RunConfig,
-    *,
-    groups: Path | None = None,
-    corpora: Path | None = None,
-    folds: int = 4,
-    progress: Progress = lambda stage, done, total: None,
-) -> Iterator[Fold]:
-    """Each fold's accounts and windows, features as its own prompt heads read them.
+def fold_plans(
+    known: pd.DataFrame, sample: Sample, config: RunConfig, folds: int
+) -> Iterator[tuple[RunConfig, pd.DataFrame]]:
+    """The settings of each fold and its accounts as `split_accounts` splits them.
 
-    Text that may only be measured with is judged in the fold that it is dealt to and in no other. Raises
-    FingerprintError for inputs that cannot be used.
+    Text that may only be measured with is judged in the fold that it is dealt to and in no other.
     """
-    known = read_labels(labels, groups)
-    sample = sample_prompts(traffic, progress)
     names = pd.Series([text_group(*row).partition(":")[2] for row in zip(known["label"], known["family"], strict=True)])
     sizes = tuple(sorted({*config.windows.sizes, *SIZES}))
     for number, held_out in enumerate(fold_families(known, folds, config.seed)):
@@ -109,21 +83,24 @@ def read_folds(
         asked = tuple(name for name in held_out if name not in config.split.keep)
         split = replace(config.split, hold_out=asked, train=TRAIN, calib=CALIB, test=TEST)
         settings = replace(config, split=split, windows=replace(config.windows, sizes=sizes))
-        yield _fold(number, known[~elsewhere], sample, traffic, corpora, settings, progress)
+        seed = config.seed + number
+        yield settings, split_accounts(known[~elsewhere], sample.median_us, split, config.tune.folds, seed)
 
 
-def _fold(
-    number: int, known: pd.DataFrame, sample: Sample, traffic: Sequence[Path], corpora: Path | None,
-    config: RunConfig, progress: Progress,
-) -> Fold:  # fmt: skip
-    accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed + number)
-    _, ordered, names = readings(sample, accounts, traffic, corpora, config, progress)
-    table = window_table(
-        ordered, names, accounts, config.windows.sizes, config.windows.per_account, config.seed, progress
-    )
-    counts = (accounts["label"] == 0) | ~accounts["seen_family"]
-    judged = accounts[(accounts["split"] == "test") & counts]
-    return Fold(number, accounts, table, prefix_table(ordered, names, judged, PREFIXES, progress))
+def judged(meta: pd.DataFrame, fold: int) -> tuple[NDArray[np.intp], pd.DataFrame]:
+    """The rows of `meta` that count, slices of test accounts of `SIZES`, and what is kept of them, without scores."""
+    slices = (meta["scope"] == "slice") & meta["n_exchanges"].isin(SIZES)
+    rows = np.flatnonzero((meta["split"] == "test") & slices)
+    out = _kept(meta.iloc[rows], fold)
+    size = out.groupby("account_id")["label"].transform("size")
+    alike = out.groupby(["account_id", "n_exchanges"])["label"].transform("size")
+    return rows, out.assign(account_weight=1 / np.where(out["label"] == 1, alike, size))
+
+
+def variant_model(variant: str, table: WindowTable, config: RunConfig) -> Model:
+    """A model on all features, or on those that read content alone: no tree splits on the others, all missing."""
+    blind = np.array([variant == "content" and feature.family not in CONTENT for feature in FEATURES])
+    return fit(np.where(blind, np.float32("nan"), table.X), table.meta, config.lightgbm, config=config, **SHAPE)
 
 
 def leave_out(
@@ -137,41 +114,35 @@ def leave_out(
     progress: Progress = lambda stage, done, total: None,
 ) -> Scores:
     """The product's margins on what each fold judges. Raises FingerprintError for inputs that cannot be used."""
-    found = read_folds(traffic, labels, config, groups=groups, corpora=corpora, folds=folds, progress=progress)
-    windows, prefixes, contributions = zip(*(_scored(fold, config, progress) for fold in found), strict=True)
-    attack = np.concatenate([part["label"] == 1 for part in windows])
-    explained = pd.concat(contributions, ignore_index=True)
-    explained.index = pd.Index(np.flatnonzero(attack))
-    return Scores(pd.concat(windows, ignore_index=True), pd.concat(prefixes, ignore_index=True), explained)
+    known = read_labels(labels, groups)
+    sample = sample_prompts(traffic, progress)
+    parts = []
+    for number, (settings, accounts) in enumerate(fold_plans(known, sample, config, folds)):
+        _, ordered, names = exchanges(sample, accounts, traffic, corpora, settings, progress)
+        cuts = (settings.windows.sizes, settings.windows.per_account, settings.seed)
+        table = window_table(ordered, names, accounts, *cuts, progress)
+        counts = (accounts["split"] == "test") & ((accounts["label"] == 0) | ~accounts["seen_family"])
+        first = prefix_table(ordered, names, accounts[counts], PREFIXES, progress)
+        progress("fit", number, 0)
+        parts.append(_scored(number, table, first, settings))
+    windows, prefixes, contributions = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
+    return Scores(windows, prefixes, contributions.set_index(windows.index[windows["label"] == 1]))
 
 
-def _scored(fold: Fold, config: RunConfig, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Windows and prefixes of a fold with the margins of each variant, and contributions to those of attack windows."""
-    progress("fit", fold.number, 0)
-    table, rows = fold.table, fold.judged
-    windows, prefixes = _kept(table.meta.iloc[rows], fold), _kept(fold.prefixes.meta, fold)
-    size = windows.groupby("account_id")["label"].transform("size")
-    alike = windows.groupby(["account_id", "n_exchanges"])["label"].transform("size")
-    windows["account_weight"] = 1 / np.where(windows["label"] == 1, alike, size)
+def _scored(
+    fold: int, table: WindowTable, first: WindowTable, config: RunConfig
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Judged windows and prefixes of a fold with the margins of each variant, and what was added to attack windows'."""
+    rows, windows = judged(table.meta, fold)
+    prefixes = _kept(first.meta, fold)
     for variant in VARIANTS:
-        booster = _booster(variant, table, config)
-        windows[variant] = booster.predict(_seen(variant, table.X[rows]), raw_score=True)
-        prefixes[variant] = booster.predict(_seen(variant, fold.prefixes.X), raw_score=True)
+        model = variant_model(variant, table, config)
+        windows[variant], prefixes[variant] = model.margin(table.X[rows]), model.margin(first.X)
     attack = table.X[rows[(windows["label"] == 1).to_numpy()]]
-    added = np.asarray(booster.predict(attack, pred_contrib=True), np.float32)
+    added = np.asarray(model.booster.predict(attack, pred_contrib=True), np.float32)
     return windows, prefixes, pd.DataFrame(added[:, :-1], columns=NAMES)
 
 
-def _kept(meta: pd.DataFrame, fold: Fold) -> pd.DataFrame:
+def _kept(meta: pd.DataFrame, fold: int) -> pd.DataFrame:
     kept = [name for name in (*KEPT, "life") if name in meta]
-    return meta[kept].reset_index(drop=True).assign(fold=fold.number)
-
-
-def _seen(variant: str, X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The rows with what a variant may not see missing."""
-    blind = np.array([variant == "content" and feature.family not in CONTENT for feature in FEATURES])
-    return np.where(blind, np.float32("nan"), X)
-
-
-def _booster(variant: str, table: WindowTable, config: RunConfig) -> lgb.Booster:
-    return fit(_seen(variant, table.X), table.meta, config.lightgbm, config=config, **SHAPE).booster
+    return meta[kept].reset_index(drop=True).assign(fold=fold)

@@ -37,7 +37,7 @@ from training.split import nothing_held_out, read_labels, split_accounts
 from training.tracking import Tracked, track
 from training.tune import tune
 
-__all__ = ["NAMES", "SHAPE", "Result", "readings", "run", "windows"]
+__all__ = ["NAMES", "SHAPE", "Result", "exchanges", "run", "windows"]
 
 NAMES = [feature.name for feature in FEATURES]
 DIRECTIONS = [feature.direction for feature in FEATURES]
@@ -132,12 +132,12 @@ def windows(
     progress: Progress,
 ) -> tuple[Head, WindowTable]:
     """The prompt head of all training accounts, and the windows of every account, cross-fitted."""
-    head, ordered, names = readings(sample, accounts, traffic, corpora, config, progress)
+    head, ordered, names = exchanges(sample, accounts, traffic, corpora, config, progress)
     cuts = (config.windows.sizes, config.windows.per_account, config.seed)
     return head, window_table(ordered, names, accounts, *cuts, progress)
 
 
-def readings(
+def exchanges(
     sample: Sample,
     accounts: pd.DataFrame,
     traffic: Sequence[Path],
@@ -145,7 +145,7 @@ def readings(
     config: RunConfig,
     progress: Progress,
 ) -> tuple[Head, Ordered, Names]:
-    """The prompt head of all training accounts, and the exchanges of every account as cross-fitted heads read them."""
+    """The prompt head of all training accounts, and every account's exchanges in order, read cross-fitted."""
     heads = _heads(sample, accounts, corpora, config, progress)
     head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
     return heads[-1], *contributions(traffic, heads, head_of, progress)
