@@ -15,8 +15,9 @@ import pandas as pd
 
 from training.bootstrap import cut_at
 
-__all__ = ["LEVELS", "first_alarms", "survival", "told"]
+__all__ = ["LEVELS", "SOON", "first_alarms", "survival", "told"]
 
+SOON = 80  # exchanges
 LEVELS = {"review": 0.01, "act": 0.001}  # share of honest accounts that any look may flag
 
 
@@ -54,14 +55,15 @@ def survival(alarms: pd.DataFrame, level: str, looks: Sequence[int]) -> pd.Serie
 
 def told(alarms: pd.DataFrame, level: str, looks: Sequence[int], by: Sequence[str]) -> pd.DataFrame:
     """A row a slice: accounts, exchanges until the first flag (median and 90th percentile of accounts that go on, NaN
-    where fewer are ever flagged), share of the accounts as they are that is never flagged."""
+    where fewer are ever flagged), `soon`, their share that is flagged within `SOON`, and the share of the accounts as
+    they are that never is."""
     rows = []
     for key, part in alarms.groupby(list(by), observed=True):
         curve = survival(part, level, looks)
-        never = float(part[level].isna().mean())
+        never, soon = float(part[level].isna().mean()), 1 - float(curve[curve.index <= SOON].min())
         reached = [_first(curve, share) for share in (0.5, 0.1)]
-        rows.append((*key, len(part), *reached, never))
-    return pd.DataFrame(rows, columns=[*by, "accounts", "median", "p90", "never"])
+        rows.append((*key, len(part), *reached, soon, never))
+    return pd.DataFrame(rows, columns=[*by, "accounts", "median", "p90", "soon", "never"])
 
 
 def _first(curve: pd.Series[float], share: float) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from training.early import LEVELS
+from training.early import LEVELS, SOON
 from training.leaveout import PREFIXES, SIZES, VARIANTS, Scores
 from training.leaveout_plots import TITLES, WORST, figures
 from training.leaveout_tables import FPRS, LEAST_ACCOUNTS, LEAST_WINDOWS, Measured
@@ -156,7 +156,8 @@ def _early(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
         "## Early detection\n\nExchanges until the first flag when an account is looked at after "
         f"{', '.join(map(str, PREFIXES))} exchanges, counted from the cut in time or its first one after it; "
         f"thresholds flag {rates} of the honest accounts at any look. Median and 90th percentile for accounts that go "
-        "on (product-limit estimate); the share never flagged is that of the accounts as they are, short ones too.\n"
+        f"on, and their share flagged within {SOON} (product-limit estimates); the share never flagged is that of the "
+        "accounts as they are, short ones too.\n"
     )
     parts = [tables[f"{variant}_early_by_share"].assign(variant=TITLES[variant]) for variant in VARIANTS]
     if "all_early_by_goal_and_share" in tables:
@@ -166,11 +167,11 @@ def _early(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
         rows = []
         for key, own in part[part["accounts"] >= LEAST_ACCOUNTS].groupby(keys):
             levels = own.set_index("level").loc[list(LEVELS)]
-            shown = [f"{_until(row)}; {row['never']:.0%}" for _, row in levels.iterrows()]
+            shown = [f"{_until(row)}; {row['soon']:.0%}; {row['never']:.0%}" for _, row in levels.iterrows()]
             slice_ = " ".join(f"{v:.0%}" if isinstance(v, float) else str(v) for v in key)
             rows.append([slice_, own["accounts"].iloc[0], *shown])
         head = [f"{part['variant'].iloc[0]}: {' and '.join(keys)}", "accounts"]
-        yield _table([*head, *(f"{level}: median / p90; never" for level in LEVELS)], rows)
+        yield _table([*head, *(f"{level}: median / p90; within {SOON}; never" for level in LEVELS)], rows)
 
 
 def _robustness(tables: dict[str, pd.DataFrame]) -> Iterator[str]:

@@ -42,6 +42,6 @@ def test_accounts_that_end_leave_the_estimate_without_being_missed() -> None:
     alarms = pd.DataFrame({"looked": [25, 5, 10, 25], "review": [5, np.nan, 10, np.nan], "share": 1.0})
     assert survival(alarms, "review", LOOKS).to_dict() == pytest.approx({5: 0.75, 10: 0.375, 25: 0.375})
     row = told(alarms.assign(act=np.nan), "review", LOOKS, ["share"]).iloc[0]
-    assert row[["accounts", "median", "never"]].tolist() == [4, 10, 0.5]
+    assert row[["accounts", "median", "soon", "never"]].tolist() == [4, 10, pytest.approx(0.625), 0.5]
     assert np.isnan(row["p90"]), "more than a tenth is never found"
     assert set(LEVELS) == {"review", "act"}
