@@ -200,20 +200,23 @@ def evaluate(
     corpora: Corpora = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts that families and sources are dealt to.")] = 4,
 ) -> None:
-    """Leave every harvest family and honest source out in turn and measure what is found of it.
+    """Leave every harvest family, honest source and workload out in turn and measure what is found of it.
 
     Example: python -m training evaluate --traffic world/traffic --labels world/labels.csv --out detection.md
     """
     from training.config import load
     from training.leaveout import leave_out
     from training.leaveout_page import write
+    from training.leaveout_tables import measure
     from training.world import origin
 
     settings = load(config)
     with Stages() as stages:
-        scored = leave_out(traffic, labels, settings, groups=groups, corpora=corpora, folds=folds, progress=stages)
+        scores = leave_out(traffic, labels, settings, groups=groups, corpora=corpora, folds=folds, progress=stages)
+        stages("evaluate", 0, 1)
+        measured = measure(scores, resamples=settings.evaluation.bootstrap, seed=settings.seed)
     made = " ".join(str(rows[0]["origin"]) for path in traffic if (rows := origin(path.parent)))
-    print(json.dumps(write(scored, out, f"World: {made}." if made else "", settings.seed)))
+    print(json.dumps(write(scores, measured, out, f"World: {made}." if made else "")))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from fingerprint.assemble import Ordered, order, reduce_rows, session_keys
@@ -27,7 +28,10 @@ from fingerprint.kernels.layout import WORDS, W
 from fingerprint.kernels.reduce import clear
 from fingerprint.readers import Rejects, read
 
-__all__ = ["Progress", "Sample", "WindowTable", "contributions", "cut_windows", "sample_prompts", "window_table"]
+__all__ = [
+    "Progress", "Sample", "WindowTable", "all_windows", "contributions", "cut_windows", "features_of", "prefix_table",
+    "sample_prompts", "window_table",
+]  # fmt: skip
 
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 PROMPTS = 24
@@ -69,6 +73,30 @@ class WindowTable:
 def _batches(traffic: Sequence[Path], accounts: Names, sessions: Names, rejects: Rejects) -> Iterator[Batch]:
     for path in traffic:
         yield from read(path, accounts=accounts, sessions=sessions, rejects=rejects)
+
+
+def _rows(batch: Batch, rows: NDArray[np.int64]) -> Batch:
+    """The given records of a batch."""
+    buffers = [None, pa.py_buffer(batch.offsets), pa.py_buffer(batch.data)]
+    prompts = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(batch.time_us), buffers).take(pa.array(rows))
+    _, offsets, data = prompts.buffers()
+    return Batch(
+        account=batch.account[rows],
+        session=batch.session[rows],
+        time_us=batch.time_us[rows],
+        identity=batch.identity[rows],
+        data=np.frombuffer(data, np.uint8),
+        offsets=np.frombuffer(offsets, np.int64)[: len(rows) + 1],
+        meta=batch.meta[rows],
+    )
+
+
+def _read(batch: Batch, heads: Sequence[Head], which: NDArray[np.int64]) -> Ordered:
+    """Contributions of the records that have a head (its number, else -1), in the order of the batch."""
+    of_head = [(head, rows) for k, head in enumerate(heads) if len(rows := np.flatnonzero(which == k))]
+    rows = np.concatenate([rows for _, rows in of_head])
+    read_by = Contributions.concat([contribute(_rows(batch, rows), head) for head, rows in of_head])
+    return Ordered(batch.account[rows], batch.session[rows], batch.identity[rows], read_by).take(np.argsort(rows))
 
 
 def _fewest(account: NDArray[np.int32], keys: tuple[NDArray[Any], ...], most: int) -> NDArray[np.int64]:
@@ -137,10 +165,8 @@ def contributions(
     count = 0
     for batch in _batches(traffic, accounts, sessions, Rejects()):
         which = np.array([head_of.get(name, -1) for name in accounts.items], np.int64)[batch.account]
-        versions = [contribute(batch, head) for head in heads]
-        for k, rows in enumerate(versions):
-            versions[0].text[which == k] = rows.text[which == k]
-        parts.append(Ordered(batch.account, batch.session, batch.identity, versions[0]).take(which >= 0))
+        if (which >= 0).any():
+            parts.append(_read(batch, heads, which))
         count += len(batch.time_us)
         if progress:
             progress("contribute", count, 0)
@@ -181,7 +207,10 @@ def cut_windows(
     return windows
 
 
-def _features(ordered: Ordered, windows: list[NDArray[np.int64]], progress: Progress | None) -> NDArray[np.float32]:
+def features_of(
+    ordered: Ordered, windows: Sequence[NDArray[np.int64]], progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Feature rows ``float32[k, n]`` of windows given as row numbers of exchanges."""
     parts = []
     for start in range(0, len(windows), _CHUNK):
         chunk = windows[start : start + _CHUNK]
@@ -204,26 +233,60 @@ def window_table(
     seed: int,
     progress: Progress | None = None,
 ) -> WindowTable:
-    """Feature rows of every window of the accounts in ``known`` (as ``split.split_accounts`` gives it).
+    """Feature rows of every window that ``all_windows`` cuts."""
+    meta, windows = all_windows(ordered, accounts, known, sizes, per_account, seed)
+    return WindowTable(features_of(ordered, windows, progress), meta)
+
+
+def all_windows(
+    ordered: Ordered, accounts: Names, known: pd.DataFrame, sizes: Sequence[int], per_account: int, seed: int
+) -> tuple[pd.DataFrame, list[NDArray[np.int64]]]:
+    """Windows of the accounts in ``known`` (as ``split.split_accounts`` gives it): meta, and row numbers of exchanges.
 
     Exchanges of training and calibration accounts count only before the cut, of test accounts only after it.
     ``meta`` repeats the account's columns and adds ``scope``, ``n_exchanges`` and ``weight`` (an account's
     windows weigh 1 together).
     """
     time, sessions = ordered.rows.when[:, W["time_us"]], session_keys(ordered)
-    starts = np.searchsorted(ordered.account, np.arange(len(accounts.items) + 1))
-    code_of = {name: code for code, name in enumerate(accounts.items)}
-    cut, windows, rows = known.attrs["cut_us"], [], []
-    for number, (name, split) in enumerate(zip(known["account_id"], known["split"], strict=True)):
-        start, stop = starts[code_of[name]], starts[code_of[name] + 1]
-        middle = start + np.searchsorted(time[start:stop], cut)
-        start, stop = (middle, stop) if split == "test" else (start, middle)
+    windows, rows = [], []
+    for number, start, stop in _counting(ordered, accounts, known):
         rng = np.random.default_rng([seed, number])
         found = cut_windows(time[start:stop], sessions[start:stop], sizes, per_account, rng)
         for scope, members in found:
             windows.append(start + members)
             rows.append((number, scope, len(members), 1 / len(found)))
+    return _meta(known, rows), windows
+
+
+def prefix_table(
+    ordered: Ordered, accounts: Names, known: pd.DataFrame, sizes: Sequence[int], progress: Progress | None = None
+) -> WindowTable:
+    """The first exchanges of each account in ``known`` that count, as many as each of ``sizes``: what is known of it
+    by then. ``meta`` as that of ``window_table``, with scope ``prefix`` and ``life``, how many count in all."""
+    windows, rows, lives = [], [], []
+    for number, start, stop in _counting(ordered, accounts, known):
+        fitting = [size for size in sizes if size <= stop - start]
+        for size in fitting:
+            windows.append(np.arange(start, start + size))
+            rows.append((number, "prefix", size, 1 / len(fitting)))
+            lives.append(stop - start)
+    meta = _meta(known, rows).assign(life=lives)
+    return WindowTable(features_of(ordered, windows, progress), meta)
+
+
+def _counting(ordered: Ordered, accounts: Names, known: pd.DataFrame) -> Iterator[tuple[int, int, int]]:
+    """Row of ``known`` and the span of the exchanges that count: of test accounts after the cut, else before it."""
+    time = ordered.rows.when[:, W["time_us"]]
+    starts = np.searchsorted(ordered.account, np.arange(len(accounts.items) + 1))
+    code_of = {name: code for code, name in enumerate(accounts.items)}
+    for number, (name, split) in enumerate(zip(known["account_id"], known["split"], strict=True)):
+        start, stop = starts[code_of[name]], starts[code_of[name] + 1]
+        middle = start + np.searchsorted(time[start:stop], known.attrs["cut_us"])
+        yield (number, middle, stop) if split == "test" else (number, start, middle)
+
+
+def _meta(known: pd.DataFrame, rows: list[tuple[int, str, int, float]]) -> pd.DataFrame:
+    """A row a window: its account's columns (a row of ``known``), scope, size and weight."""
     columns = pd.DataFrame(rows, columns=["number", "scope", "n_exchanges", "weight"])
     meta = known.reset_index(drop=True).loc[columns["number"]].reset_index(drop=True)
-    meta = pd.concat([meta, columns.drop(columns="number")], axis=1)
-    return WindowTable(_features(ordered, windows, progress), meta)
+    return pd.concat([meta, columns.drop(columns="number")], axis=1)

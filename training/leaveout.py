@@ -1,17 +1,17 @@
-"""Detection of what was never trained on: every harvest family and honest source left out in turn.
+"""Detection of what was never trained on: every harvest family, honest source and workload left out in turn.
 
-    python -m training evaluate --traffic world/traffic --labels world/labels.csv --groups world/groups.csv --out DIR
+    python -m training evaluate --traffic world/traffic --labels world/labels.csv --groups world/groups.csv --out PAGE
 
-Families and sources are dealt to folds; for each fold a prompt head and a model are trained without it (and without the
-test accounts, after the time cut), and score its windows. So every attack window that counts was read by a model
-that has never seen its family, beside honest windows of known and of left-out workloads. Left out: drawing (plots),
-the export, and any choice made from these numbers.
+Families, sources and workloads are dealt to folds; for each fold a prompt head and a model are trained without them
+(and without the test accounts, after the time cut), and score its windows. So every attack window that counts was
+read by a model that has never seen its family, beside honest windows of known and of left-out workloads. Left out:
+what is counted (leaveout_tables, early), drawing and the page, and any choice made from these numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,31 +20,87 @@ from numpy.typing import NDArray
 
 from fingerprint.features import FEATURES
 from training.config import RunConfig
-from training.dataset import Progress, Sample, WindowTable, sample_prompts
-from training.evaluate import benign_rates, recall_at_fpr
-from training.fit import fit
-from training.pipeline import SHAPE, windows
-from training.split import read_labels, split_accounts, text_group
+from training.dataset import Progress, Sample, WindowTable, prefix_table, sample_prompts, window_table
+from training.fit import Model, fit
+from training.pipeline import NAMES, SHAPE, exchanges
+from training.split import SLICES, read_labels, split_accounts, text_group, workload
 
-__all__ = ["CONTENT", "SIZES", "VARIANTS", "fold_families", "headline", "leave_out", "tables"]
+__all__ = [
+    "CONTENT", "PREFIXES", "SIZES", "VARIANTS", "Scores", "fold_families", "fold_plans", "judged", "leave_out",
+    "variant_model",
+]  # fmt: skip
 
 SIZES = (10, 30, 100, 500, 1500)
+PREFIXES = (5, 10, 15, 25, 40, 60, 80, 120, 200, 400, 800)  # exchanges after which an account is looked at
 CONTENT = ("diversity", "capability")  # feature families that read text
 VARIANTS = ("content", "all")
-FPRS = (0.01, 0.003, 0.001)
-KEPT = ("account_id", "group", "label", "kind", "family", "seen_family", "share", "lang", "scope", "n_exchanges")
+TRAIN, CALIB, TEST = 0.4, 0.1, 0.5  # half of the time is judged, so that long windows fit into it
+KEPT = ("account_id", "group", "label", "kind", "family", "seen_family", "share", "n_exchanges", *SLICES)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Margins of every judged window and prefix of every fold: columns `KEPT`, `fold`, `account_weight`, one a variant.
+
+    An honest account's windows weigh 1 together, an attacking one's those of each size. `contributions` has a row
+    for each attack window (by the index of `windows`) and a column a feature: what the feature added to the margin of
+    the model on all features (SHAP values of trees, Lundberg et al. 2020).
+    """
+
+    windows: pd.DataFrame
+    prefixes: pd.DataFrame
+    contributions: pd.DataFrame
 
 
 def fold_families(labels: pd.DataFrame, folds: int, seed: int) -> list[tuple[str, ...]]:
-    """The harvest families and honest sources of each fold: dealt in random order, those of each label apart."""
+    """The harvest families, and honest sources and workloads of programs, of each fold: each is dealt once, in
+    random order, those of each label apart."""
     rng = np.random.default_rng(seed)
     dealt: list[list[str]] = [[] for _ in range(folds)]
-    for label in (0, 1):
-        families = labels.loc[labels["label"] == label, "family"]
-        names = sorted({text_group(label, family).partition(":")[2] for family in families})
-        for i, at in enumerate(rng.permutation(len(names))):
-            dealt[i % folds].append(names[at])
+    known: set[str] = set()
+    for label in (1, 0):
+        rows = labels[labels["label"] == label]
+        names = {text_group(label, family).partition(":")[2] for family in rows["family"]}
+        names |= {workload(label, family) for family in rows.loc[rows["kind"] == "automation", "family"]}
+        left = sorted(names - known - {""})
+        known |= names
+        for i, at in enumerate(rng.permutation(len(left))):
+            dealt[i % folds].append(left[at])
     return [tuple(names) for names in dealt]
+
+
+def fold_plans(
+    known: pd.DataFrame, sample: Sample, config: RunConfig, folds: int
+) -> Iterator[tuple[RunConfig, pd.DataFrame]]:
+    """The settings of each fold and its accounts as `split_accounts` splits them.
+
+    Text that may only be measured with is judged in the fold that it is dealt to and in no other.
+    """
+    names = pd.Series([text_group(*row).partition(":")[2] for row in zip(known["label"], known["family"], strict=True)])
+    sizes = tuple(sorted({*config.windows.sizes, *SIZES}))
+    for number, held_out in enumerate(fold_families(known, folds, config.seed)):
+        elsewhere = (known["use"] == "validate") & ~names.isin(held_out)
+        asked = tuple(name for name in held_out if name not in config.split.keep)
+        split = replace(config.split, hold_out=asked, train=TRAIN, calib=CALIB, test=TEST)
+        settings = replace(config, split=split, windows=replace(config.windows, sizes=sizes))
+        seed = config.seed + number
+        yield settings, split_accounts(known[~elsewhere], sample.median_us, split, config.tune.folds, seed)
+
+
+def judged(meta: pd.DataFrame, fold: int) -> tuple[NDArray[np.intp], pd.DataFrame]:
+    """The rows of `meta` that count, slices of test accounts of `SIZES`, and what is kept of them, without scores."""
+    slices = (meta["scope"] == "slice") & meta["n_exchanges"].isin(SIZES)
+    rows = np.flatnonzero((meta["split"] == "test") & slices)
+    out = _kept(meta.iloc[rows], fold)
+    size = out.groupby("account_id")["label"].transform("size")
+    alike = out.groupby(["account_id", "n_exchanges"])["label"].transform("size")
+    return rows, out.assign(account_weight=1 / np.where(out["label"] == 1, alike, size))
+
+
+def variant_model(variant: str, table: WindowTable, config: RunConfig) -> Model:
+    """A model on all features, or on those that read content alone: no tree splits on the others, all missing."""
+    blind = np.array([variant == "content" and feature.family not in CONTENT for feature in FEATURES])
+    return fit(np.where(blind, np.float32("nan"), table.X), table.meta, config.lightgbm, config=config, **SHAPE)
 
 
 def leave_out(
@@ -56,106 +112,37 @@ def leave_out(
     corpora: Path | None = None,
     folds: int = 4,
     progress: Progress = lambda stage, done, total: None,
-) -> pd.DataFrame:
-    """Scores of every test window of every fold: columns `KEPT`, `fold`, `account_weight`, one a variant of the model.
-
-    Raises FingerprintError for inputs that cannot be used.
-    """
+) -> Scores:
+    """The product's margins on what each fold judges. Raises FingerprintError for inputs that cannot be used."""
     known = read_labels(labels, groups)
     sample = sample_prompts(traffic, progress)
-    scored = []
-    for fold, names in enumerate(fold_families(known, folds, config.seed)):
-        split = replace(config.split, hold_out=tuple(name for name in names if name not in config.split.keep))
-        settings = replace(config, split=split, windows=replace(config.windows, sizes=SIZES))
-        scored.append(_scored(fold, known, sample, traffic, corpora, settings, progress))
-    return pd.concat(scored, ignore_index=True)
+    parts = []
+    for number, (settings, accounts) in enumerate(fold_plans(known, sample, config, folds)):
+        _, ordered, names = exchanges(sample, accounts, traffic, corpora, settings, progress)
+        cuts = (settings.windows.sizes, settings.windows.per_account, settings.seed)
+        table = window_table(ordered, names, accounts, *cuts, progress)
+        counts = (accounts["split"] == "test") & ((accounts["label"] == 0) | ~accounts["seen_family"])
+        first = prefix_table(ordered, names, accounts[counts], PREFIXES, progress)
+        progress("fit", number, 0)
+        parts.append(_scored(number, table, first, settings))
+    windows, prefixes, contributions = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
+    return Scores(windows, prefixes, contributions.set_index(windows.index[windows["label"] == 1]))
 
 
 def _scored(
-    fold: int, known: pd.DataFrame, sample: Sample, traffic: Sequence[Path], corpora: Path | None,
-    config: RunConfig, progress: Progress,
-) -> pd.DataFrame:  # fmt: skip
-    """The test windows of one fold with the margins of each variant."""
-    accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed + fold)
-    table = windows(sample, accounts, traffic, corpora, config, progress)[1]
-    rows = np.flatnonzero((table.meta["split"] == "test") & (table.meta["scope"] == "slice"))
-    out = table.meta.iloc[rows][[name for name in KEPT if name in table.meta]].copy()
-    out["fold"], out["account_weight"] = fold, 1 / out.groupby("account_id")["account_id"].transform("size")
+    fold: int, table: WindowTable, first: WindowTable, config: RunConfig
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Judged windows and prefixes of a fold with the margins of each variant, and what was added to attack windows'."""
+    rows, windows = judged(table.meta, fold)
+    prefixes = _kept(first.meta, fold)
     for variant in VARIANTS:
-        out[variant] = _margins(variant, table, rows, config)
-    return out
+        model = variant_model(variant, table, config)
+        windows[variant], prefixes[variant] = model.margin(table.X[rows]), model.margin(first.X)
+    attack = table.X[rows[(windows["label"] == 1).to_numpy()]]
+    added = np.asarray(model.booster.predict(attack, pred_contrib=True), np.float32)
+    return windows, prefixes, pd.DataFrame(added[:, :-1], columns=NAMES)
 
 
-def _margins(variant: str, table: WindowTable, rows: NDArray[np.intp], config: RunConfig) -> NDArray[np.float64]:
-    """Margins on `rows` of a model on all features, or on those that read content alone."""
-    blind = np.array([variant == "content" and feature.family not in CONTENT for feature in FEATURES])
-    X = np.where(blind, np.float32("nan"), table.X)
-    model = fit(X, table.meta, config.lightgbm, config=config, **SHAPE)
-    return np.asarray(model.booster.predict(X[rows], raw_score=True), np.float64)
-
-
-def _cuts(scored: pd.DataFrame, variant: str, fpr: float) -> Iterator[tuple[pd.DataFrame, float]]:
-    """Each fold's attack windows of families left out, and the cut that `fpr` of its honest windows exceed.
-
-    Every honest account weighs the same, whether its workload was known or left out.
-    """
-    for _, part in scored.groupby("fold"):
-        at = recall_at_fpr(part["label"], part[variant], part["account_weight"], fpr)
-        yield part[(part["label"] == 1) & ~part["seen_family"]], at.cut
-
-
-def cells(scored: pd.DataFrame, variant: str, fpr: float) -> pd.DataFrame:
-    """Recall on left-out families by attacker share and window size, with the number of windows."""
-    found = []
-    for attack, cut in _cuts(scored, variant, fpr):
-        found.append(attack.assign(found=attack[variant] > cut))
-    every = pd.concat(found)
-    grouped = every.groupby(["share", "n_exchanges"])["found"]
-    return grouped.agg(["mean", "size"]).rename(columns={"mean": "recall", "size": "windows"}).reset_index()
-
-
-def headline(scored: pd.DataFrame, variant: str, fpr: float = 0.01) -> float:
-    """Mean recall over attacker shares and window sizes on left-out families, at a realised false-positive rate."""
-    return float(cells(scored, variant, fpr)["recall"].mean())
-
-
-def interval(scored: pd.DataFrame, variant: str, fpr: float, resamples: int, seed: int) -> tuple[float, float]:
-    """95 % interval of the headline: whole groups of accounts resampled, honest and attacking ones apart."""
-    rng, draws = np.random.default_rng(seed), []
-    rows = {label: part.groupby("group").indices for label, part in scored.reset_index(drop=True).groupby("label")}
-    index = {label: scored.index[scored["label"] == label].to_numpy() for label in rows}
-    for _ in range(resamples):
-        chosen = []
-        for label, members in rows.items():
-            names = list(members)
-            drawn = [members[names[at]] for at in rng.integers(len(names), size=len(names))]
-            chosen.append(index[label][np.concatenate(drawn)])
-        draws.append(headline(scored.loc[np.concatenate(chosen)], variant, fpr))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def tables(scored: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """By share and size, by left-out family, and realised false positives by workload and language, each a variant."""
-    out: dict[str, pd.DataFrame] = {}
-    for variant in VARIANTS:
-        for fpr in FPRS:
-            out[f"{variant}_{fpr:g}_by_share_and_size"] = cells(scored, variant, fpr)
-        found = [attack.assign(found=attack[variant] > cut) for attack, cut in _cuts(scored, variant, 0.01)]
-        every = pd.concat(found)
-        for column in ("family", "lang"):
-            if column in every:
-                out[f"{variant}_by_{column}"] = every.groupby(column)["found"].agg(["mean", "size"]).reset_index()
-        out |= _honest(scored, variant)
-    return out
-
-
-def _honest(scored: pd.DataFrame, variant: str) -> dict[str, pd.DataFrame]:
-    """Share of honest accounts with a window above the cut of 1 %, by workload and language, known or left out."""
-    parts = []
-    for fold, part in scored.groupby("fold"):
-        cut = next(cut for i, (_, cut) in enumerate(_cuts(scored, variant, 0.01)) if i == fold)
-        parts.append(part[part["label"] == 0].assign(score=part[variant] - cut))
-    honest = pd.concat(parts)
-    columns = [column for column in ("family", "lang") if column in honest]
-    return {f"{variant}_honest_by_{c}": benign_rates(honest, {"cut": 0.0}, 0.95, c) for c in columns}
+def _kept(meta: pd.DataFrame, fold: int) -> pd.DataFrame:
+    kept = [name for name in (*KEPT, "life") if name in meta]
+    return meta[kept].reset_index(drop=True).assign(fold=fold)

@@ -19,8 +19,10 @@ import pandas as pd
 import fingerprint
 from fingerprint import Scorer
 from fingerprint._files import search
+from fingerprint.assemble import Ordered
 from fingerprint.bundle import check_place
 from fingerprint.calibrate import quantiles
+from fingerprint.exchange import Names
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
 from training.bench import booster_beside, one_row
@@ -37,7 +39,7 @@ from training.split import nothing_held_out, read_labels, split_accounts
 from training.tracking import Tracked, track
 from training.tune import tune
 
-__all__ = ["NAMES", "SHAPE", "Result", "run", "windows"]
+__all__ = ["NAMES", "SHAPE", "Result", "exchanges", "run", "windows"]
 
 NAMES = [feature.name for feature in FEATURES]
 DIRECTIONS = [feature.direction for feature in FEATURES]
@@ -144,13 +146,25 @@ def windows(
 
     With ``own`` traffic among it, also those of copies of its accounts into which harvesting is mixed.
     """
-    heads = _heads(sample, accounts, corpora, config, progress)
-    head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
-    ordered, names = contributions(traffic, heads, head_of, progress)
+    head, ordered, names = exchanges(sample, accounts, traffic, corpora, config, progress)
     if own:
         ordered, accounts = own.joined(ordered, names, accounts, config.seed)
     cuts = (config.windows.sizes, config.windows.per_account, config.seed)
-    return heads[-1], window_table(ordered, names, accounts, *cuts, progress)
+    return head, window_table(ordered, names, accounts, *cuts, progress)
+
+
+def exchanges(
+    sample: Sample,
+    accounts: pd.DataFrame,
+    traffic: Sequence[Path],
+    corpora: Path | None,
+    config: RunConfig,
+    progress: Progress,
+) -> tuple[Head, Ordered, Names]:
+    """The prompt head of all training accounts, and every account's exchanges in order, read cross-fitted."""
+    heads = _heads(sample, accounts, corpora, config, progress)
+    head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
+    return heads[-1], *contributions(traffic, heads, head_of, progress)
 
 
 def _head_numbers(accounts: pd.DataFrame, config: RunConfig) -> pd.Series[int]:
@@ -165,7 +179,8 @@ def _heads(
 
     They learn from training accounts and, like their windows, from before the cut alone.
     """
-    held_out = set(accounts.loc[~accounts["seen_family"], "family"])
+    seen = set(accounts.loc[accounts["seen_family"], "text_group"])
+    held_out = set(accounts.loc[~accounts["text_group"].isin(seen), "family"])
     held_out |= {family.rsplit(":", 1)[-1] for family in held_out}
     train = accounts[accounts["split"] == "train"].set_index("account_id")
     owner = np.array(sample.accounts.items, dtype=object)[sample.account]

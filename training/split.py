@@ -6,7 +6,8 @@ stay together. Training and calibration accounts also get a fold, so that each i
 was trained without it: by family (for honest accounts: by the source of their text) for a share of the
 families, by group for the rest, in the proportion in which test holds families out. What a provider meets
 is partly like what was trained on and partly new, and the classifier must learn how far to trust the head in
-both cases (docs/decisions/0004).
+both cases (docs/decisions/0004). Accounts whose text may only be measured with (`use` is `validate`) are in test,
+whatever else is held out, and in no final model.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from numpy.typing import NDArray
 from fingerprint.errors import FingerprintError
 from training.config import Split as SplitConfig
 
-__all__ = ["LABEL_COLUMNS", "SLICES", "LabelError", "nothing_held_out", "read_labels", "split_accounts"]
+__all__ = ["LABEL_COLUMNS", "SLICES", "LabelError", "nothing_held_out", "read_labels", "split_accounts", "workload"]
 
 LABEL_COLUMNS = ("account_id", "label")
-SLICES = ("lang", "goal", "client", "clock", "phase", "evasions")  # kept where given, for evaluation alone
+SLICES = ("lang", "goal", "client", "clock", "phase", "evasions", "plan", "tenure")  # for evaluation alone
+USES = ("train", "validate")
 FOREVER_US = 2**62
 
 
@@ -34,29 +36,33 @@ class LabelError(FingerprintError, ValueError):
 
 
 def read_labels(path: Path, groups: Path | None = None) -> pd.DataFrame:
-    """Read ``account_id,label[,kind,family,campaign_id,share]`` and ``SLICES``; one row an account.
+    """Read ``account_id,label[,kind,family,campaign_id,share,use]`` and ``SLICES``; one row an account.
 
-    Absent values are filled: kind ``attack`` or ``human`` by the label, family from the kind, no campaign. Other
-    columns are left out. ``groups`` names a table ``account_id,group`` of accounts that are operated together, honest
-    organisations too; without it accounts belong together when they share a campaign. Column ``group`` says so.
+    Absent values are filled: kind ``attack`` or ``human`` by the label, family from the kind, no campaign, use
+    ``train``. Other columns are left out. ``groups`` names a table ``account_id,group`` of accounts that are operated
+    together, honest organisations too; without it accounts belong together when they share a campaign. Column
+    ``group`` says so.
     """
     labels = _table(path, LABEL_COLUMNS)
     labels["label"] = _numbers(path, labels["label"], "labels 0 (honest) and 1 (distillation)", (0, 1)).astype(int)
     if labels["label"].nunique() < 2:
         raise LabelError(f"{path}: expected honest and distilling accounts, all labels are {labels['label'].iloc[0]}")
-    for name in ("kind", "family", "campaign_id", "share"):
+    for name in ("kind", "family", "campaign_id", "share", "use"):
         if name not in labels:
             labels[name] = ""
     share = labels["share"].replace("", "nan")
     labels["share"] = _numbers(path, share, "shares from 0 to 1, or none", None)
     labels["kind"] = _filled(labels["kind"], labels["label"].map({0: "human", 1: "attack"}))
     labels["family"] = _filled(labels["family"], labels["kind"])
+    labels["use"] = labels["use"].replace("", "train")
+    if not (known := labels["use"].isin(USES)).all():
+        raise LabelError(f"{path}: expected a use of {' or '.join(USES)}, got {labels.loc[~known, 'use'].iloc[0]!r}")
     labels["group"] = _filled(labels["campaign_id"], labels["account_id"])
     if groups is not None:
         together = _table(groups, ("account_id", "group")).set_index("account_id")["group"]
         labels["group"] = _filled(labels["account_id"].map(together).fillna(""), labels["group"])
     sliced = [name for name in SLICES if name in labels]
-    return labels[[*LABEL_COLUMNS, "kind", "family", "campaign_id", "share", "group", *sliced]]
+    return labels[[*LABEL_COLUMNS, "kind", "family", "campaign_id", "share", "use", "group", *sliced]]
 
 
 def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
@@ -101,17 +107,27 @@ def text_group(label: int, family: str) -> str:
     return f"{label}:{family.rsplit(':', 1)[-1]}"
 
 
-def _held_out(labels: pd.DataFrame, config: SplitConfig, seed: int) -> set[str]:
-    """Text groups for test alone: those named, or about the asked share of each label's, at least one attack group."""
+def workload(label: int, family: str) -> str:
+    """What an honest account does, whatever its text is from ("judging" of "judging:gsm8k"); of an attack nothing."""
+    return "" if label else family.partition(":")[0]
+
+
+def _held_out(labels: pd.DataFrame, config: SplitConfig, seed: int) -> pd.Series[bool]:
+    """Accounts for test alone: those that may only be measured with; and by text group (or honest workload) those
+    named, or about the asked share of each label's text groups, at least one attack group."""
+    measured = labels["use"] == "validate"
     if config.hold_out:
-        return {group for group in labels["text_group"].unique() if group.partition(":")[2] in config.hold_out}
+        works = pd.Series([workload(*row) for row in zip(labels["label"], labels["family"], strict=True)], labels.index)
+        names = labels["text_group"].str.partition(":")[2]
+        return measured | names.isin(config.hold_out) | works.isin(config.hold_out)
     chosen: set[str] = set()
     for label in (0, 1):
-        groups = sorted(labels.loc[labels["label"] == label, "text_group"].unique(), key=lambda g: _draw(g, seed))
+        free = labels.loc[(labels["label"] == label) & ~measured, "text_group"]
+        groups = sorted(free.unique(), key=lambda g: _draw(g, seed))
         count = min(round(config.unseen_families * len(groups)), len(groups) - 1)
-        free = [group for group in groups if group.partition(":")[2] not in config.keep]
-        chosen |= set(free[: max(count, label if len(groups) > 2 else 0)])
-    return chosen
+        drawn = [group for group in groups if group.partition(":")[2] not in config.keep]
+        chosen |= set(drawn[: max(count, label if len(groups) > 2 else 0)])
+    return measured | labels["text_group"].isin(chosen)
 
 
 def split_accounts(
@@ -122,14 +138,13 @@ def split_accounts(
     ``median_us`` is the median time of each account's exchanges; accounts without exchanges are left out.
     The attribute ``cut_us`` of the result is the time that parts test from the rest.
     """
-    known = labels[labels["account_id"].isin(set(median_us))].copy()
+    known = labels.assign(use=labels.get("use", "train"))[labels["account_id"].isin(set(median_us))]
     if known.empty:
         raise LabelError("none of the labelled accounts has an exchange in the traffic")
     known["text_group"] = [text_group(*row) for row in zip(known["label"], known["family"], strict=True)]
     known["median_us"] = known["account_id"].map(median_us)
     group_time = known.groupby("group")["median_us"].transform("median")
-    held_out = _held_out(known, config, seed)
-    known["seen_family"] = ~known["text_group"].isin(held_out)
+    known["seen_family"] = ~_held_out(known, config, seed)
     cut = float(np.quantile(group_time[known["seen_family"]], 1 - config.test))
     known["split"] = np.where(known["seen_family"] & (group_time <= cut), _inner(known, config, seed), "test")
     order = {name: i for i, name in enumerate(sorted(known["text_group"].unique(), key=lambda g: _draw(g, seed + 1)))}
@@ -143,10 +158,11 @@ def split_accounts(
 
 
 def nothing_held_out(accounts: pd.DataFrame, config: SplitConfig, seed: int) -> pd.DataFrame:
-    """The accounts of ``split_accounts`` with the test split dissolved, for a final model on all of them.
+    """The accounts of ``split_accounts`` with the test split dissolved, for a final model on all that may train it.
 
     Every account is in training or calibration, at all times, with the fold that it had.
     """
+    accounts = accounts[accounts["use"] != "validate"]
     final = accounts.assign(split=_inner(accounts, config, seed), seen_family=True)
     final.attrs["cut_us"] = FOREVER_US
     return final

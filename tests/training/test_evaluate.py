@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import roc_curve
 
+from training.bootstrap import cut_at
 from training.config import RunConfig
 from training.evaluate import (
     SIZE_BINS,
@@ -16,7 +16,6 @@ from training.evaluate import (
     calibration_table,
     clopper_pearson,
     evaluate,
-    recall_at_fpr,
     single_feature_auc,
 )
 from training.fit import Model
@@ -28,22 +27,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def result(model: Model, matrix: Matrix, config: RunConfig) -> Evaluation:
     return evaluate(model, matrix.X, matrix.meta, config.evaluation, config.seed)
-
-
-def test_recall_at_a_rate_is_a_point_of_the_roc_curve() -> None:
-    rng = np.random.default_rng(0)
-    label, weight = rng.integers(0, 2, 2000), rng.random(2000)
-    score = np.round(rng.normal(size=2000) + label, 1)
-    for fpr in (0.003, 0.01, 0.1):
-        found = recall_at_fpr(label, score, weight, fpr)
-        rates, recalls, _ = roc_curve(label, score, sample_weight=weight, drop_intermediate=False)
-        assert found.fpr <= fpr
-        assert found.recall == pytest.approx(recalls[rates <= fpr].max())
-
-
-def test_equal_scores_are_not_split_to_reach_a_rate() -> None:
-    found = recall_at_fpr([0] * 10 + [1] * 10, [0.5] * 20, np.ones(20), 0.3)
-    assert (found.recall, found.fpr) == (0, 0)
 
 
 def test_intervals_hold_the_estimate_and_have_width(result: Evaluation) -> None:
@@ -134,7 +117,8 @@ def test_slices_of_the_labels_own_columns(model: Model, matrix: Matrix, config: 
     meta = matrix.meta.assign(lang=lang, evasions=evasions)
     found = evaluate(model, matrix.X, meta, config.evaluation, config.seed)
     scored = found.scored
-    cut = recall_at_fpr(scored["label"], scored["score"], scored["account_weight"], 0.01).cut
+    honest = scored[scored["label"] == 0]
+    (cut,), _ = cut_at(honest["score"].to_numpy(), honest[["account_weight"]].to_numpy().T, 0.01)
     table = found.tables["by_evasion"].set_index("evasion")
     assert list(table.index) == ["identity", "low_slow", "none"]
     with_it = scored[scored["evasions"].str.contains("low_slow") & (scored["label"] == 1)]

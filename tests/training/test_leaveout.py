@@ -1,5 +1,6 @@
-"""Leaving families out: how they are dealt, what counts, and that no model has seen what it is judged on."""
+"""Leaving families out: how they are dealt, and that no model has seen what it is judged on; the verb, end to end."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,107 +11,128 @@ from typer.testing import CliRunner
 
 from training import leaveout as module
 from training.__main__ import app
-from training.config import Split, load
-from training.leaveout import VARIANTS, cells, fold_families, headline, interval, leave_out, tables
-from training.leaveout_page import write
-from training.split import read_labels, split_accounts
+from training.config import Split
+from training.leaveout import PREFIXES, SIZES, VARIANTS, fold_families
+from training.leaveout_tables import FPRS
+from training.split import read_labels, split_accounts, workload
 from training.world import make_world
 from training.world.settings import load as load_world
 
 
-def frame(attack: list[float], honest: list[float], seen: bool = False) -> pd.DataFrame:
-    """One fold of one-window accounts with these scores, the same for both variants."""
-    rows = [("a", 1, "boxed_math", seen, 1.0, "en", v) for v in attack] + [
-        ("h", 0, "labelling", False, np.nan, "en", v) for v in honest
-    ]
-    made = pd.DataFrame(rows, columns=["kind", "label", "family", "seen_family", "share", "lang", "score"])
-    made["account_id"] = [f"{kind}{i}" for i, kind in enumerate(made["kind"])]
-    return made.assign(
-        group=made["account_id"], scope="slice", n_exchanges=10, fold=0, account_weight=1.0,
-        content=made["score"], all=made["score"],
-    )  # fmt: skip
+def labelled(families: list[str], label: int, kind: str) -> pd.DataFrame:
+    return pd.DataFrame({"family": families, "label": label, "kind": kind})
 
 
-def test_every_family_and_source_is_left_out_once() -> None:
-    labels = pd.DataFrame({
-        "label": [1] * 9 + [0] * 9,
-        "family": [f"f{i}" for i in range(9)] + [f"labelling:s{i % 3}" for i in range(9)],
-    })  # fmt: skip
+def test_every_family_source_and_workload_is_left_out_once() -> None:
+    programs = [f"{work}:s{i}" for work in ("labelling", "judging") for i in range(3)]
+    labels = pd.concat([
+        labelled([f"f{i}" for i in range(9)] + ["s1"], 1, "attack"), labelled(programs, 0, "automation"),
+        labelled(["human_chat:dolly"], 0, "human"),
+    ])  # fmt: skip
     dealt = fold_families(labels, 3, 1)
-    assert sorted(name for fold in dealt for name in fold) == sorted([f"f{i}" for i in range(9)] + ["s0", "s1", "s2"])
-    assert all(len(fold) == 4 for fold in dealt)
+    names = sorted(name for fold in dealt for name in fold)
+    expected = [*(f"f{i}" for i in range(9)), "s0", "s1", "s2", "labelling", "judging", "dolly"]
+    assert names == sorted(expected), "s1 is text of both sides and left out of both at once; people have no workload"
     assert dealt == fold_families(labels, 3, 1) != fold_families(labels, 3, 2)
 
 
-def test_named_families_are_held_out_and_no_others() -> None:
-    labels = pd.DataFrame({
-        "account_id": [f"a{i}" for i in range(240)], "label": [i % 2 for i in range(240)],
-        "family": [f"f{i % 6}" for i in range(240)], "campaign_id": "", "group": [f"g{i}" for i in range(240)],
+def table(families: list[str], uses: list[str]) -> pd.DataFrame:
+    count = len(families)
+    labels = [int(family.startswith("f")) for family in families]
+    return pd.DataFrame({
+        "account_id": [f"a{i}" for i in range(count)], "label": labels, "family": families, "campaign_id": "",
+        "group": [f"g{i}" for i in range(count)], "use": uses,
     })  # fmt: skip
-    split = split_accounts(labels, {f"a{i}": i for i in range(240)}, Split(hold_out=("f1", "f2")), 2, 3)
-    assert set(split.loc[~split["seen_family"], "family"]) == {"f1", "f2"}
-    assert set(split.loc[~split["seen_family"], "split"]) == {"test"}
 
 
-def test_recall_is_taken_where_one_honest_account_in_a_hundred_is_above() -> None:
-    scored = frame(attack=[0.5, 1.5, 2.5, 3.5], honest=[*np.linspace(0, 1, 99), 3.0])
-    assert headline(scored, "all", 0.01) == 0.75, "the cut is the second highest honest score: one of a hundred above"
-    assert headline(scored, "all", 0.001) == 0.25, "none above"
-    low, high = interval(scored, "all", 0.01, 50, 1)
-    assert low <= 0.75 <= high
+def test_named_families_sources_and_workloads_are_held_out_and_no_others() -> None:
+    labels = table(["f1", "f2", "f3", "judging:s1", "judging:s2", "labelling:s1", "labelling:s3"] * 40, ["train"] * 280)
+    times = {f"a{i}": i for i in range(280)}
+    split = split_accounts(labels, times, Split(hold_out=("f1", "judging", "s3")), 2, 3)
+    held = split[~split["seen_family"]]
+    assert set(held["family"]) == {"f1", "judging:s1", "judging:s2", "labelling:s3"}
+    assert set(held["split"]) == {"test"}
 
 
-def test_families_that_were_trained_on_do_not_count() -> None:
-    scored = pd.concat([frame([5.0], [0.0] * 50), frame([0.0] * 9, [], seen=True)], ignore_index=True)
-    assert headline(scored, "all") == 1.0
-    assert cells(scored, "all", 0.01)["windows"].sum() == 1
+def test_text_that_may_only_be_measured_with_is_always_in_test() -> None:
+    families = ["f1", "f2", "f3", "f4", "h1", "h2", "h3", "h4"] * 40
+    labels = table(families, ["validate" if family in ("f4", "h4") else "train" for family in families])
+    times = {f"a{i}": i for i in range(320)}
+    for config in (Split(), Split(hold_out=("f1",)), Split(keep=("f4", "h4"), unseen_families=0.0)):
+        split = split_accounts(labels, times, config, 2, 3)
+        measured = split[split["use"] == "validate"]
+        assert len(measured) == 80
+        assert set(measured["split"]) == {"test"}
+        assert not measured["seen_family"].any()
 
 
-def test_tables_name_families_languages_and_honest_workloads() -> None:
-    found = tables(frame([2.0, 0.0], [0.0] * 99 + [9.0]))
-    assert found["all_by_family"].to_dict("records") == [{"family": "boxed_math", "mean": 0.5, "size": 2}]
-    honest = found["content_honest_by_family"].iloc[0]
-    assert (honest["family"], honest["accounts"]) == ("labelling", 100)
-    assert {f"{v}_{f:g}_by_share_and_size" for v in VARIANTS for f in (0.01, 0.003, 0.001)} <= set(found)
-
-
-def test_the_page_says_what_was_measured(tmp_path: Path) -> None:
-    told = write(frame([2.0, 0.0], [0.0] * 100), tmp_path / "detection.md", "World: toy.", 1)
-    page = (tmp_path / "detection.md").read_text()
-    assert told == {"content": 0.5, "all": 0.5}
-    for part in ("Simulated positives", "World: toy.", "boxed_math", "labelling", "| 100% | 0.50 (2) |"):
-        assert part in page
-    assert (tmp_path / "detection" / "recall.png").stat().st_size > 1000
-    assert (tmp_path / "detection" / "all_by_family.csv").is_file()
-
-
-def test_no_model_has_seen_what_it_is_judged_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a small world: what reaches a fit of a fold has none of the fold's families, and no window of test."""
-    monkeypatch.setattr("training.head.LABELLED", 1200)
-    make_world(tmp_path, load_world("tiny", None, {"accounts": 320, "volume.largest": 150}))
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[pd.DataFrame]]:
+    """The verb on a small world: its folder, and what reached each fit."""
+    out = tmp_path_factory.mktemp("leaveout")
+    make_world(out, load_world("tiny", None, {"accounts": 500, "volume.median": 30.0, "volume.largest": 60}))
+    labels = pd.read_csv(out / "labels.csv", dtype=str, keep_default_na=False)
+    some = labels.loc[labels["label"] == "1", "family"].iloc[0]
+    labels.loc[labels["family"] == some, "use"] = "validate"
+    labels.to_csv(out / "labels.csv", index=False)
+    (out / "settings.toml").write_text("[lightgbm]\ntrees = 10\n[tune]\nfolds = 2\n[evaluation]\nbootstrap = 20\n")
     fitted: list[pd.DataFrame] = []
     real = module.fit
 
     def fit(X: Any, meta: pd.DataFrame, *rest: Any, **named: Any) -> Any:
-        fitted.append(meta[meta["split"] != "test"])
+        fitted.append(meta)
         return real(X, meta, *rest, **named)
 
-    monkeypatch.setattr(module, "fit", fit)
-    config = load(None, {"lightgbm.trees": 10, "tune.folds": 2})
-    labels = tmp_path / "labels.csv"
-    scored = leave_out([tmp_path / "traffic"], labels, config, groups=tmp_path / "groups.csv", folds=2)
-    dealt = fold_families(read_labels(labels), 2, config.seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.head.LABELLED", 1200)
+        patch.setattr(module, "fit", fit)
+        arguments = ["--traffic", "traffic", "--labels", "labels.csv", "--groups", "groups.csv", "--out", "page.md"]
+        paths = [argument if argument.startswith("--") else str(out / argument) for argument in arguments]
+        result = CliRunner().invoke(
+            app, ["evaluate", *paths, "--config", str(out / "settings.toml"), "--folds", "2"], catch_exceptions=False
+        )
+    assert set(json.loads(result.stdout)) == set(VARIANTS)
+    return out, fitted
+
+
+def test_no_model_has_seen_what_it_is_judged_on(run: tuple[Path, list[pd.DataFrame]]) -> None:
+    """What reaches a fit of a fold has none of the fold's families and workloads, and no text for measuring alone."""
+    out, fitted = run
+    labels = read_labels(out / "labels.csv")
+    dealt = fold_families(labels, 2, 20260701)
     assert len(fitted) == 2 * len(VARIANTS)
+    judged = []
     for i, meta in enumerate(fitted):
-        sources = meta["family"].str.rpartition(":")[2]
-        assert not set(sources) & set(dealt[i // len(VARIANTS)])
-        fold = scored[scored["fold"] == i // len(VARIANTS)]
-        assert not set(meta["account_id"]) & set(fold["account_id"])
-    left_out = scored[(scored["label"] == 1) & ~scored["seen_family"]]
-    assert len(set(left_out["family"])) > 0.8 * len(set(scored.loc[scored["label"] == 1, "family"]))
-    assert np.isfinite(scored[list(VARIANTS)].to_numpy()).all()
-    assert not np.array_equal(scored["content"], scored["all"])
+        names = set(dealt[i // len(VARIANTS)])
+        learnt, test = meta[meta["split"] != "test"], meta[meta["split"] == "test"]
+        assert not set(learnt["family"].str.rpartition(":")[2]) & names
+        assert not {workload(*row) for row in zip(learnt["label"], learnt["family"], strict=True)} & names
+        assert set(learnt["use"]) == {"train"}
+        assert not set(learnt["account_id"]) & set(test["account_id"])
+        judged.append(set(test.loc[test["use"] == "validate", "family"]))
+    assert sorted(map(len, judged)) == [0, 0, 1, 1], "a family for measuring alone is judged in one fold"
 
 
-def test_the_verb_needs_its_inputs(tmp_path: Path) -> None:
+def test_the_page_and_its_tables_say_what_was_measured(run: tuple[Path, list[pd.DataFrame]]) -> None:
+    out, _ = run
+    page = (out / "page.md").read_text()
+    for part in ("**Simulated positives.**", "World: 500 accounts", "aim", "worst honest workload", "Early detection"):
+        assert part in page
+    assert all((out / "page" / f"{name}.png").stat().st_size > 1000 for name in ("recall", "survival", "workloads"))
+    headline = pd.read_csv(out / "page" / "headline.csv")
+    assert headline[["variant", "fpr"]].to_records(index=False).tolist() == [(v, f) for v in VARIANTS for f in FPRS]
+    assert (headline["realised"] <= headline["fpr"]).all()
+    cells = pd.read_csv(out / "page" / "all_by_share_and_size.csv")
+    assert set(cells["n_exchanges"]) <= set(SIZES)
+    for name in ("plan", "tenure", "lang", "workload"):
+        honest = pd.read_csv(out / "page" / f"all_honest_by_{name}.csv")
+        assert (honest["0.001_accounts"] <= honest["0.01_accounts"]).all()
+        assert set(honest["known"]) <= {True, False}
+    curve = pd.read_csv(out / "page" / "all_survival.csv")
+    assert set(curve["exchanges"]) <= set(PREFIXES)
+    assert curve["left"].between(0, 1).all()
+    assert np.isfinite(curve["left"]).all()
+
+
+def test_the_verb_needs_its_inputs() -> None:
     assert CliRunner().invoke(app, ["evaluate", "--traffic", "none", "--labels", "none", "--out", "x"]).exit_code == 2

@@ -164,7 +164,7 @@ def test_no_prompt_from_after_the_cut_reaches_the_head(
     records = [r | {"prompt": f"{r['exchange_id']} {r['prompt']}"} for r in exchanges(400, 5, accounts=4)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     sent = {r["prompt"].encode(): parse(r).time_us for r in records}
-    columns = {"account_id": [f"a{i}" for i in range(4)], "family": "chat", "seen_family": True}
+    columns = {"account_id": [f"a{i}" for i in range(4)], "family": "chat", "text_group": "0:chat", "seen_family": True}
     accounts = pd.DataFrame({**columns, "split": ["train", "train", "calib", "test"]})
     accounts.attrs["cut_us"] = FOREVER_US if part is None else sorted(sent.values())[int(400 * part)]
     given: list[bytes] = []

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from training.world.account import EPOCH, World, account_id, told
+from training.world.account import EPOCH, Facts, World, account_id, told
 from training.world.campaigns import compile_campaigns
 from training.world.corpora import Corpora, Source
 from training.world.events import calendar
@@ -35,7 +35,7 @@ __all__ = ["LABELS", "WorldSummary", "make_world", "open_world", "origin"]
 
 LABELS = (
     "account_id", "label", "kind", "family", "campaign_id", "share", "goal", "client", "clock", "lang", "phase",
-    "evasions",
+    "evasions", "plan", "tenure", "use",
 )  # fmt: skip
 
 
@@ -96,10 +96,12 @@ def open_world(settings: WorldSettings, corpora: Path | None = None) -> tuple[Wo
     return World(settings, texts, calendar(settings)), make_plan(texts, settings)
 
 
-def _write_labels(out: Path, world: World, plans: list[Plan], facts: dict[int, tuple[str, str]]) -> None:
+def _write_labels(out: Path, world: World, plans: list[Plan], facts: dict[int, Facts]) -> None:
     """`labels.csv` by the contract, and `groups.csv`: which accounts are operated together, honest ones too."""
     seed = world.settings.seed
-    rows = [[account_id(seed, p.index), *told(p, *facts[p.index])] for p in plans]
+    real = world.texts.corpora
+    uses = ["validate" if real and real.only_measured(p.family) else "train" for p in plans]
+    rows = [[account_id(seed, p.index), *told(p, facts[p.index]), use] for p, use in zip(plans, uses, strict=True)]
     groups = [(row[0], f"group_{p.group:05d}") for row, p in zip(rows, plans, strict=True)]
     for name, header, lines in (("labels.csv", LABELS, rows), ("groups.csv", ("account_id", "group"), groups)):
         with (out / name).open("w", encoding="utf-8", newline="") as f:

@@ -36,6 +36,7 @@ SCHEMA = pa.schema({
     "output_tokens": pa.int64(), "stop_reason": pa.string(), "client": CLIENT, "account": ACCOUNT,
 })  # fmt: skip
 PIECES = pa.schema([f if f.name != "prompt" else pa.field("prompt", pa.list_(pa.int32())) for f in SCHEMA])
+NEW_DAYS = 7.0  # an account younger than this at its first exchange is new
 CODE = {name: i for i, name in enumerate(CAPABILITIES)} | {None: -1}
 
 
@@ -48,6 +49,15 @@ class World:
     calendar: Calendar
 
 
+class Facts(NamedTuple):
+    """What labels tell of an account once it was built."""
+
+    goal: str
+    lang: str
+    plan: str
+    tenure: str  # at its first exchange
+
+
 class Account(NamedTuple):
     """One account's exchanges in order of time: `rows` are arrays of length q, `pieces` the prompts end to end."""
 
@@ -57,8 +67,7 @@ class Account(NamedTuple):
     lengths: NDArray[np.int32]
     pieces: NDArray[np.int32]
     rows: dict[str, NDArray[Any]]
-    goal: str
-    lang: str
+    facts: Facts
 
 
 def account_id(seed: int, index: int) -> str:
@@ -160,7 +169,9 @@ def _account(
     }  # fmt: skip
     created = int(rows["time"][0] - (min(profile.identity.age, 2500.0) * clocks.DAY + 60) * 1e6)
     name = account_id(world.settings.seed, p.index)
-    return Account(name, profile, created, lengths, pieces, rows, goal, script.lang)
+    tenure = "new" if profile.identity.age < NEW_DAYS else "established"
+    facts = Facts(goal, script.lang, profile.identity.plan, tenure)
+    return Account(name, profile, created, lengths, pieces, rows, facts)
 
 
 def _moves(world: World, p: Plan) -> float | None:
@@ -171,13 +182,14 @@ def _moves(world: World, p: Plan) -> float | None:
     return rnd.expovariate(0.7) if rnd.random() < 0.25 else None
 
 
-def told(p: Plan, goal: str, lang: str) -> list[str | int]:
-    """A row of `labels.csv` after the account's id; the habits of honest groups are not in it."""
+def told(p: Plan, facts: Facts) -> list[str | int]:
+    """A row of `labels.csv` after the account's id and before its use; habits of honest groups are not in it."""
     attack = p.kind == "attack"
     campaign, share = (f"camp_{p.group:05d}", f"{p.share:g}") if attack else ("", "")
     evasions = " ".join(f"{name}={strength:g}" for name, strength in p.evasions) if attack else ""
     client = "" if p.kind == "human" else p.client
-    return [int(attack), p.kind, p.family, campaign, share, goal, client, p.clock, lang, p.phase, evasions]
+    who: list[str | int] = [int(attack), p.kind, p.family, campaign, share, facts.goal, client, p.clock, facts.lang]
+    return [*who, p.phase, evasions, facts.plan, facts.tenure]
 
 
 def to_batch(accounts: list[Account]) -> pa.RecordBatch:

@@ -4,7 +4,7 @@
 asks of every feature alone, of every raw value, and of gradient boosting on metadata, on timing, on text and on all
 of it, how well it separates attack accounts from automation and shared keys. A figure is the area under the ROC
 curve (AUC: 0.5 tells nothing, 1 everything); models are cross-validated by group, intervals resample whole groups
-(cluster bootstrap, Field & Welsh 2007), so that accounts operated together never vouch for each other. Left out: people
+(bootstrap), so that accounts operated together never vouch for each other. Left out: people
 (who differ from programs by right), and rendering (report).
 
     found = audit(Path("world")); found.misses()
@@ -25,6 +25,7 @@ from fingerprint.exchange import Names
 from fingerprint.features import FEATURES, compute
 from fingerprint.head import Head
 from fingerprint.readers import Rejects, read
+from training.bootstrap import resampled
 from training.dataset import sample_prompts
 from training.head import fit_likeness, gram_counts
 from training.split import read_labels, text_group
@@ -98,7 +99,7 @@ def audit(world: Path, *, head: Head | None = None, resamples: int = 200, seeds:
     raw, seen = looks(world / "traffic")
     raw = raw.reindex(known.index)
     attack, group = known["label"].to_numpy() == 1, known["group"].to_numpy()
-    weights = resampled(attack, group, resamples)
+    weights = resampled(attack, group, resamples, seed=7)
     unread = unread_likeness(world / "traffic", known)
     return Audit(
         single_features(table, attack, weights),
@@ -136,19 +137,6 @@ def single_features(table: pd.DataFrame, attack: NDArray[np.bool_], weights: Flo
         rows.append((feature.name, feature.family, folded[0], low, high, side, seen.mean(), reason))
     columns = ["feature", "family", "auc", "low", "high", "higher", "coverage", "reason"]
     return pd.DataFrame(rows, columns=columns).sort_values("auc", ascending=False, ignore_index=True)
-
-
-def resampled(attack: NDArray[np.bool_], group: NDArray[np.object_], resamples: int) -> Floats:
-    """Weights of accounts, `[1 + resamples, n]`: all ones, then groups drawn with replacement, each side apart."""
-    rng = np.random.default_rng(7)
-    code, names = pd.factorize(group)
-    hostile = np.zeros(len(names), bool)
-    hostile[code[attack]] = True
-    times = np.ones((1 + resamples, len(names)))
-    for side in (np.flatnonzero(hostile), np.flatnonzero(~hostile)):
-        for row in times[1:]:
-            row[side] = np.bincount(rng.integers(0, len(side), len(side)), minlength=len(side))
-    return times[:, code]
 
 
 def weighted_auc(value: Floats, attack: NDArray[np.bool_], weights: Floats) -> Floats:

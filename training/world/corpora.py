@@ -1,10 +1,11 @@
 """Real prompts from a corpora directory (`sources.csv`, `prompts/NAME.jsonl.gz`), read as data and nothing else.
 
 A source has a role (harvest, human, automation) and a use (train, validate); only the uses asked for are opened, so
-that the shipped model stays clean. Prompts keep their unit (a user, a session, a task) and its order; lone
-surrogates and NULs are removed and very long prompts cut. Sources used on both sides (`SHARED`) are divided by
-unit, as are human sources between honest accounts and the cover traffic of attacks. Left out: what accounts do
-with the text (populations) and the clocks (clocks).
+that the shipped model stays clean. Text of a source that may only be measured with (`validate`) goes into the accounts
+that are named for it and into nothing else: no cover traffic, no shared key. Prompts keep their unit (a user, a
+session, a task) and its order; lone surrogates and NULs are removed and very long prompts cut. Sources used on both
+sides (`SHARED`) are divided by unit, as are human sources between honest accounts and the cover traffic of attacks.
+Left out: what accounts do with the text (populations) and the clocks (clocks).
 """
 
 import csv
@@ -134,9 +135,15 @@ class Corpora:
             return [g.pool.text(g.fill("{passage}", Random(i))) for i in range(200)]
         return [p for n in known[:3] for u in self.honest_units(n)[:300] for p in u.prompts[:3]]
 
-    def names(self, role: str) -> list[str]:
-        """The sources of a role that hold whole prompts."""
-        return [s.name for s in self.sources.values() if s.role == role and s.name not in MATERIAL]
+    def names(self, role: str, measured: bool = False) -> list[str]:
+        """The sources of a role that hold whole prompts; `measured` adds those that may only be measured with."""
+        found = [s for s in self.sources.values() if s.role == role and s.name not in MATERIAL]
+        return [s.name for s in found if measured or s.use == "train"]
+
+    def only_measured(self, family: str) -> bool:
+        """Whether text of this family or workload may be measured with and never trained on."""
+        name = family.rpartition(":")[2]
+        return any(s.use != "train" and name in (s.name, FAMILY.get(s.name)) for s in self.sources.values())
 
     def units(self, name: str) -> list[Unit]:
         if name not in self._units:
@@ -192,7 +199,7 @@ class Corpora:
     def harvest_families(self) -> dict[str, list[str]]:
         """Harvest family -> its sources."""
         families: dict[str, list[str]] = {}
-        for name in [*self.names("harvest"), *(s for s in ("gsm8k",) if s in self.sources)]:
+        for name in [*self.names("harvest", measured=True), *(s for s in ("gsm8k",) if s in self.sources)]:
             families.setdefault(FAMILY.get(name, name), []).append(name)
         return families
 

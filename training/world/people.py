@@ -120,9 +120,9 @@ def _own_units(rnd: Random, source: str, corpora: Corpora, cover: bool, q: int) 
     return iter(rnd.sample(units, min(len(units), q))), kept[0] if kept else ""
 
 
-def human_workload(rnd: Random, corpora: Corpora | None) -> str:
-    """A person's occupation: with corpora mostly one of the real sources."""
-    sources = [s for s in corpora.names("human") if s in HUMAN_SOURCES] if corpora else []
+def human_workload(rnd: Random, corpora: Corpora | None, measured: bool = False) -> str:
+    """A person's occupation: with corpora mostly one of the real sources, those only `measured` with if asked."""
+    sources = [s for s in corpora.names("human", measured) if s in HUMAN_SOURCES] if corpora else []
     if sources and rnd.random() < 0.75:
         source = rnd.choice(sources)
         return f"{HUMAN_SOURCES[source]}:{source}"

@@ -85,6 +85,9 @@ def volume(rng: np.random.Generator, n: int, settings: WorldSettings, kind: str)
     while len(drawn) < n:
         more = rng.lognormal(np.log(law.median), law.sigma, 2 * n + 8)
         drawn = np.concatenate([drawn, more[(more >= law.smallest) & (more <= law.largest)]])
+    if law.busy:
+        many = np.exp(rng.uniform(np.log(law.busy_least), np.log(law.largest), n))
+        drawn[:n] = np.where(rng.random(n) < law.busy, many, drawn[:n])
     q = drawn[:n].astype(np.int64)
     if kind == "attack" and law.attack_mean and n:
         edges = np.round(np.cumsum(q) * (law.attack_mean * n / q.sum()))
@@ -112,7 +115,7 @@ def _families(rnd: Random, kind: str, texts: Texts, settings: WorldSettings) -> 
     built_in, real = _shuffled(rnd, _choices(kind, bare, settings)), _shuffled(rnd, _choices(kind, texts, settings))
     while True:
         if kind == "human":
-            yield human_workload(rnd, texts.corpora if rnd.random() >= settings.built_in / 2 else None)
+            yield human_workload(rnd, texts.corpora if rnd.random() >= settings.built_in / 2 else None, measured=True)
         else:
             source = texts if texts.corpora is not None and rnd.random() >= settings.built_in else bare
             name = next(real if source is texts else built_in)

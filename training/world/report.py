@@ -132,7 +132,11 @@ def parts(described: dict[str, Any], corpora: Path | None) -> pd.DataFrame:
     ]
     if corpora:
         used = Corpora(corpora, described["settings"]["uses"])
-        rows += [(f"real {r}", n, part_of(n)) for r in ("harvest", "human", "automation") for n in used.names(r)]
+        rows += [
+            (f"real {r}", n, part_of(n))
+            for r in ("harvest", "human", "automation")
+            for n in used.names(r, measured=True)
+        ]
     told = pd.DataFrame(rows, columns=["text", "name", "part"]).groupby(["text", "part"])["name"]
     joined = told.agg(lambda v: ", ".join(sorted(v))).unstack(fill_value="-")
     return joined.reindex(columns=list(dict.fromkeys(PARTS)), fill_value="-").reset_index()

@@ -31,7 +31,9 @@ class Kinds:
 class Volume:
     """Exchanges of an account: a lognormal law, the same for everybody; `daily` is the median pace a day.
 
-    `attack_mean` above 0 scales the accounts of campaigns to this many exchanges each, on average.
+    A share `busy` of the accounts has many instead, uniform in logs from `busy_least` to `largest`, for worlds that
+    long windows are measured in. `attack_mean` above 0 scales the accounts of campaigns to this many exchanges each,
+    on average.
     """
 
     median: float = 78.0
@@ -39,11 +41,15 @@ class Volume:
     smallest: int = 10
     largest: int = 800
     daily: float = 26.0
+    busy: float = 0.0
+    busy_least: int = 400
     attack_mean: float = 0.0
 
     def __post_init__(self) -> None:
         check(0 < self.smallest <= self.median <= self.largest, "volume", "smallest <= median <= largest", self)
         check(min(self.sigma, self.daily) > 0, "volume", "sigma and daily above 0", self)
+        check(0 <= self.busy <= 1, "volume.busy", "a share of accounts, 0 to 1", self.busy)
+        check(0 < self.busy_least <= self.largest or not self.busy, "volume.busy_least", "at most largest", self)
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,10 @@ PRESETS: dict[str, dict[str, object]] = {
     "demo": {"accounts": 3000},
     "train": {"accounts": 8000, "seed": 20261123},
     "evaluate": {
-        "accounts": 6000, "seed": 20261125, "volume": {"median": 130.0, "sigma": 1.2, "largest": 4000},
+        "accounts": 6000, "seed": 20261125, "uses": ("train", "validate"),
+        "kinds": {"human": 0.33, "automation": 0.22, "mixed": 0.09, "attack": 0.36},
+        "volume": {"daily": 220.0, "largest": 3000, "busy": 0.14, "busy_least": 1600},
+        "evasions.weights": (0.2, 0.2, 0.2, 0.2, 0.2),
     },
     "reported-campaign": {
         "accounts": 25_000, "days": 45, "rows_a_file": 500_000,

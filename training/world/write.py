@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.world.account import EPOCH_US, Account, World, build, in_order, to_batch, with_prompts
+from training.world.account import EPOCH_US, Account, Facts, World, build, in_order, to_batch, with_prompts
 from training.world.plan import Plan
 
 CHUNK_ROWS = 60_000  # exchanges that a process builds before it writes them away
@@ -31,12 +31,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Written:
-    """What was written, and what is known of each account once it was built: its goal and language."""
+    """What was written, and what is known of each account once it was built."""
 
     exchanges: int = 0
     files: int = 0
     digest: str = ""
-    facts: dict[int, tuple[str, str]] = field(default_factory=dict)
+    facts: dict[int, Facts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _chunks(plans: list[Plan]) -> Iterator[tuple[int, int]]:
             first, rows = i + 1, 0
 
 
-def _build_chunk(chunk: tuple[int, int]) -> tuple[int, dict[int, tuple[str, str]]]:
+def _build_chunk(chunk: tuple[int, int]) -> tuple[int, dict[int, Facts]]:
     """Build accounts and put their rows by stretch of time into one file each."""
     assert JOB is not None
     plans = JOB.plans[chunk[0] : chunk[1]]
@@ -121,7 +121,7 @@ def _build_chunk(chunk: tuple[int, int]) -> tuple[int, dict[int, tuple[str, str]
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             with pa.ipc.new_file(sink, part.schema, options=options) as writer:
                 writer.write_batch(part)
-    facts = {p.index: (a.goal, a.lang) for p, a in zip(plans, accounts, strict=True)}
+    facts = {p.index: a.facts for p, a in zip(plans, accounts, strict=True)}
     return batch.num_rows, facts
 
 

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from fingerprint import FEATURES
 from fingerprint.head import Head
 from training.world import make_world
-from training.world.audit import REASONS, SUSPECT, Audit, account_features, audit, columns_of, resampled, weighted_auc
+from training.world.audit import REASONS, SUSPECT, Audit, account_features, audit, columns_of, weighted_auc
 from training.world.looks import looks
 from training.world.settings import load
 
@@ -122,16 +122,6 @@ def test_auc_is_that_of_scikit_learn_with_ties_and_weights() -> None:
     weights = rng.integers(0, 4, (5, 200)).astype(float)
     expected = [roc_auc_score(attack, value, sample_weight=w) for w in weights]
     assert np.allclose(weighted_auc(value, attack, weights), expected)
-
-
-def test_resamples_keep_groups_whole_and_sides_apart() -> None:
-    attack = np.array([True, True, False, False, False])
-    weights = resampled(attack, np.array(["a", "a", "b", "c", "c"], object), 30)
-    assert (weights[0] == 1).all()
-    assert (weights[:, 0] == weights[:, 1]).all()
-    assert (weights[:, 3] == weights[:, 4]).all()
-    assert (weights[:, 0] == 1).all()  # one group on this side: always drawn
-    assert set((weights[:, 2] + weights[:, 3]).tolist()) == {2.0}
 
 
 def test_looks_are_one_row_an_account_and_hold_no_text(world: Path) -> None:
