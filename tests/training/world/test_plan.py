@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from worlds import plans_of
 
-from training.world.account import told
+from training.world.account import Facts, told
 from training.world.clocks import CLASSES
 from training.world.plan import HABITS, Plan
 
@@ -87,8 +87,10 @@ def test_honest_groups_have_habits_by_the_law_of_evasions_and_labels_do_not_tell
     assert {name for p in honest for name, _ in p.evasions} == set(HABITS)
     assert all(0.3 <= p.strength("identity") <= 0.4 for p in plans)
     assert len({(p.group, p.evasions) for p in honest}) == len({p.group for p in honest}), "a group's, not an account's"
-    assert {told(p, "", "en")[-1] for p in honest} == {""}
-    assert all("identity=0." in str(told(p, "", "en")[-1]) for p in plans if p.kind == "attack")
+    facts = Facts("chat", "en", "pro", "new")
+    evasions = {p.index: told(p, facts)[-3] for p in plans}
+    assert {evasions[p.index] for p in honest} == {""}
+    assert all("identity=0." in str(evasions[p.index]) for p in plans if p.kind == "attack")
 
 
 def test_a_single_campaign_of_an_asked_size() -> None:
