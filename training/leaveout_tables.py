@@ -21,7 +21,10 @@ from training.evaluate import FAIRNESS, benign_rates
 from training.leaveout import PREFIXES, VARIANTS, Scores
 from training.split import workload
 
-__all__ = ["FPRS", "LEAST_ACCOUNTS", "LEAST_WINDOWS", "Measured", "measure"]
+__all__ = [
+    "CONFIDENCE", "FPRS", "LEAST_ACCOUNTS", "LEAST_WINDOWS", "Measured", "cells", "honest_rates", "mean_over_cells",
+    "measure",
+]  # fmt: skip
 
 FPRS = (0.01, 0.003, 0.001)
 LEAST_WINDOWS, LEAST_ACCOUNTS = 20, 10  # of a cell that enters the headline
@@ -47,12 +50,12 @@ def measure(scores: Scores, *, resamples: int, seed: int) -> Measured:
         rates = Bootstrap(
             scores.windows[counts], fprs=FPRS, resamples=resamples, confidence=CONFIDENCE, seed=seed, score=variant
         )
-        found, rows = _recalls(rates), _honest(scores.windows, variant)
+        found, rows = _recalls(rates), honest_rates(scores.windows, variant)
         found |= {f"honest_by_{by}": table for by, table in rows} | _early(scores.prefixes, variant)
         if variant == "all" and "evasions" in rates.attack:
             found["features"] = _features(rates, scores.contributions, scores.windows[variant])
         tables |= {f"{variant}_{name}": table for name, table in found.items()}
-        headlines.append(_headline(rates).assign(variant=variant))
+        headlines.append(mean_over_cells(rates).assign(variant=variant))
     return Measured(pd.concat(headlines, ignore_index=True), tables)
 
 
@@ -60,25 +63,26 @@ def _recalls(rates: Bootstrap) -> dict[str, pd.DataFrame]:
     """Recall with intervals at each rate by share and size, and by whatever else the labels tell."""
     names = {"share": "share", "size": "n_exchanges"} | {n: n for n in ("family", "lang", "goal", "phase")}
     found = {f"by_{name}": rates.table([column]) for name, column in names.items() if column in rates.attack}
-    found["by_share_and_size"] = _cells(rates)
+    found["by_share_and_size"] = cells(rates)
     if "evasions" in rates.attack:
         found["by_evasion"] = rates.marked("evasion", strengths(rates.attack["evasions"]))
     return found
 
 
-def _cells(rates: Bootstrap) -> pd.DataFrame:
+def cells(rates: Bootstrap) -> pd.DataFrame:
+    """Recall by attacker share and window size; `enough` marks the cells that enter the headline."""
     table = rates.table(["share", "n_exchanges"])
     return table.assign(enough=(table["windows"] >= LEAST_WINDOWS) & (table["accounts"] >= LEAST_ACCOUNTS))
 
 
-def _headline(rates: Bootstrap) -> pd.DataFrame:
+def mean_over_cells(rates: Bootstrap) -> pd.DataFrame:
     """Mean recall over the cells of attacker share and window size that have enough windows, at each rate."""
-    cells = _cells(rates)
+    found = cells(rates)
     code = np.asarray(rates.attack.groupby(["share", "n_exchanges"]).ngroup(), np.int64)
-    enough = cells["enough"].to_numpy()
+    enough = found["enough"].to_numpy()
     rows = []
     for fpr in rates.fprs:
-        held = rates.recalls(code, len(cells), fpr)[:, enough]
+        held = rates.recalls(code, len(found), fpr)[:, enough]
         count = (~np.isnan(held)).sum(axis=1)
         mean = np.divide(np.nansum(held, axis=1), count, out=np.full(len(held), np.nan), where=count > 0)
         (low,), (high,) = interval(mean[:, None], rates.confidence)
@@ -117,7 +121,7 @@ def account_cuts(windows: pd.DataFrame, variant: str, fpr: float) -> NDArray[np.
     return windows["fold"].map(cuts).to_numpy(np.float64)
 
 
-def _honest(windows: pd.DataFrame, variant: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def honest_rates(windows: pd.DataFrame, variant: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Honest accounts with any window above the accounts' cut of each rate, by what they do and for fairness.
 
     An account counts once as left out (its workload or its source was) and once as known.
