@@ -37,6 +37,9 @@ STAGES = {
     "windows": "cutting windows, computing features",
     "tune": "tuning (Optuna)",
     "fit": "training LightGBM, calibrating",
+    "rivals": "fitting rivals on honest windows",
+    "embed": "reading and embedding prompts",
+    "judge": "scoring windows by rivals",
     "export": "exporting to ONNX, proving parity",
     "evaluate": "evaluating on held-out accounts",
     "refit": "training the final model on everything",
@@ -217,6 +220,35 @@ def evaluate(
         measured = measure(scores, resamples=settings.evaluation.bootstrap, seed=settings.seed)
     made = " ".join(str(rows[0]["origin"]) for path in traffic if (rows := origin(path.parent)))
     print(json.dumps(write(scores, measured, out, f"World: {made}." if made else "")))
+
+
+@app.command()
+def bakeoff(
+    traffic: Annotated[list[Path], typer.Option(exists=True, help="File or folder of exchange records; repeatable.")],
+    labels: Annotated[Path, typer.Option(exists=True, help="CSV as for run, with family and share.")],
+    out: Annotated[Path, typer.Option(help="Markdown page to write; tables and plot go to a folder of its name.")],
+    groups: Annotated[Path | None, typer.Option(exists=True, help="CSV: account_id,group.")] = None,
+    config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings.")] = None,
+    corpora: Corpora = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts that families and sources are dealt to.")] = 4,
+) -> None:
+    """Judge published detectors and simple rules beside the product, on the windows that evaluate judges.
+
+    Example: python -m training bakeoff --traffic world/traffic --labels world/labels.csv --out bakeoff.md
+    """
+    from training.bakeoff import bake_off
+    from training.bakeoff_page import write
+    from training.bakeoff_tables import compare
+    from training.config import load
+    from training.world import origin
+
+    settings = load(config)
+    with Stages() as stages:
+        bout = bake_off(traffic, labels, settings, groups=groups, corpora=corpora, folds=folds, progress=stages)
+        stages("evaluate", 0, 1)
+        tables = compare(bout, resamples=settings.evaluation.bootstrap, seed=settings.seed)
+    made = " ".join(str(rows[0]["origin"]) for path in traffic if (rows := origin(path.parent)))
+    print(json.dumps(write(bout, tables, out, f"World: {made}." if made else "")))
 
 
 @app.command()
