@@ -38,8 +38,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bout, list[Any]
         return bouts[-1]
 
     def draw(*rest: Any) -> Any:
-        drawn.append(real_draw(*rest)[1])
-        return real_draw(*rest)
+        found = real_draw(*rest)
+        drawn.append(found[1])
+        return found
 
     def outlies(fit: Any, train: Any, calib: Any, rows: Any, seed: int) -> Any:
         learnt.append((train, calib, rows))
