@@ -180,12 +180,14 @@ def _of_windows(
         cross = mmd.cross(text.vectors)
     for i, members in enumerate(text.members):
         vectors = text.of(i)
-        with clock("mmd"):
-            discrepancy[i] = mmd.statistic(vectors, cross[members])
         with clock("seat"):
             share[i] = similar(encoder(vectors), radius)
+        with clock("embedding"):
+            products = vectors @ vectors.T
         with clock("prada"):
-            normal[i] = prada(vectors)
+            normal[i] = prada(products)
+        with clock("mmd"):
+            discrepancy[i] = mmd.statistic(products, cross[members])
         progress("judge", i + 1, count)
     found = {f"mmd: bandwidth x{factor:g}": discrepancy[:, k] for k, factor in enumerate(FACTORS)}
     found |= {f"seat: {rate:.2%} of pairs": share[:, k] for k, rate in enumerate(RATES)}

@@ -25,7 +25,7 @@ PUBLISHED = {  # recall at about FPR by size, in the order of SHARES
     100: (0.013, 0.046, 0.76, 0.989, 1.0), 500: (0.152, 0.80, 0.996, 1.0, 1.0), 1500: (0.59, 0.937, 1.0, 1.0, 1.0),
 }  # fmt: skip
 REFERENCE, POOL, FAMILY = 2_000, 20_000, 2_000  # honest prompts to compare with and to draw from; of a family
-NULL, DRAWN = 1_000, 10  # honest windows of a size; attack windows of a family
+NULL, DRAWN = round(1 / FPR), 3  # honest windows of a size; attack windows of a family, size and share
 _MEDIAN = FACTORS.index(1.0)
 
 
@@ -68,4 +68,4 @@ def pooled(honest: Vectors, attack: Mapping[str, Vectors], rng: np.random.Genera
 def _score(mmd: MMD, *parts: _Pool) -> float:
     """The discrepancy of a window of these parts, at the median bandwidth."""
     vectors, cross = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return float(mmd.statistic(vectors, cross)[_MEDIAN])
+    return float(mmd.statistic(vectors @ vectors.T, cross)[_MEDIAN])

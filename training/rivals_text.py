@@ -23,7 +23,6 @@ __all__ = ["FACTORS", "MMD", "RATES", "Encoder", "fit_encoder", "fit_mmd", "pert
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 FACTORS = (0.5, 1.0, 2.0)  # of the median distance between honest prompts: bandwidths
-WITHIN = 500  # prompts of a window, evenly spaced, whose distances to one another are used
 RATES = (1e-4, 1e-3, 1e-2)  # of pairs of prompts of different honest accounts that may count as similar
 COPIES, ROUNDS, ENCODED = 4, 3, 128
 DROPPED, SWAPPED = 0.15, 0.10  # of the words of a copy
@@ -53,21 +52,19 @@ class MMD:
                 out[start : start + _CHUNK, k] = kernel_values.mean(axis=1)
         return out
 
-    def statistic(self, window: Floats32, cross: Floats64) -> Floats64:
-        """float64[FACTORS] unbiased estimate of the squared discrepancy; `cross` is of the window's prompts.
+    def statistic(self, products: Floats32, cross: Floats64) -> Floats64:
+        """float64[FACTORS] unbiased estimate of the squared discrepancy of a window.
 
-        The mean kernel within a window of more than `WITHIN` prompts is that of `WITHIN` of them (an incomplete
-        U-statistic, Blom 1976: unbiased too).
+        products: float32[n, n] inner products of its prompts, overwritten; cross: float64[n, FACTORS].
         """
-        some = window[np.linspace(0, len(window) - 1, min(len(window), WITHIN)).astype(np.int64)]
-        return np.asarray(_own(some, self.bandwidth) + self.own - 2 * cross.mean(axis=0))
+        return np.asarray(_own(products, self.bandwidth) + self.own - 2 * cross.mean(axis=0))
 
 
 def fit_mmd(reference: Floats32) -> MMD:
     """The discrepancy from `reference`, float32[m, d], with the median heuristic for the bandwidth."""
     squared = 2 - 2 * (reference @ reference.T)[np.triu_indices(len(reference), 1)]
     bandwidth = float(np.sqrt(max(np.median(squared), 1e-6)))
-    return MMD(reference, bandwidth, _own(reference, bandwidth))
+    return MMD(reference, bandwidth, _own(reference @ reference.T, bandwidth))
 
 
 def _kernels(values: Floats32, bandwidth: float) -> Iterator[tuple[int, Floats32]]:
@@ -86,10 +83,10 @@ def _kernels(values: Floats32, bandwidth: float) -> Iterator[tuple[int, Floats32
         yield k, values
 
 
-def _own(vectors: Floats32, bandwidth: float) -> Floats64:
-    """float64[FACTORS] mean kernel of vectors with one another, none with itself."""
-    out, pairs = np.empty(len(FACTORS)), len(vectors) * (len(vectors) - 1)
-    for k, values in _kernels(vectors @ vectors.T, bandwidth):
+def _own(products: Floats32, bandwidth: float) -> Floats64:
+    """float64[FACTORS] mean kernel of vectors with one another, none with itself; products: float32[n, n]."""
+    out, pairs = np.empty(len(FACTORS)), len(products) * (len(products) - 1)
+    for k, values in _kernels(products, bandwidth):
         out[k] = (values.sum(dtype=np.float64) - np.trace(values, dtype=np.float64)) / pairs
     return out
 
@@ -132,15 +129,16 @@ def _growing(products, out):  # type: ignore[no-untyped-def]
             threshold = max(threshold, mean - np.sqrt(max(squares / count - mean * mean, 0.0)))
 
 
-def prada(window: Floats32) -> float:
+def prada(products: Floats32) -> float:
     """PRADA (Juuti et al. 2019): Shapiro and Wilk's W of the distances of queries to those before them; low is alarm.
 
     Distances are to the growing set of the paper, outliers beyond three standard deviations are left out. Text has no
     predicted class, so that there is one set; a window is tested from its tenth prompt (the paper: from 100).
     Distances that are all the same have W = 1, as no departure from any law shows in them.
+    products: float32[n, n] inner products of the window's prompts.
     """
-    nearest = np.empty(len(window) - 1)
-    _growing(window @ window.T, nearest)
+    nearest = np.empty(len(products) - 1)
+    _growing(products, nearest)
     kept = nearest[np.abs(nearest - nearest.mean()) <= 3 * nearest.std() + 1e-12]
     if np.ptp(kept) < 1e-9 or len(kept) < 3:
         return 1.0

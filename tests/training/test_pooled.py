@@ -1,4 +1,4 @@
-"""MMD on draws from one pool: keeps its rate on honest draws, finds more with share and size, draws nothing twice."""
+"""MMD on draws from one pool: keeps its rate on honest draws, finds more with share and with size."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,9 @@ def test_recall_grows_with_share_and_size_and_is_nothing_for_honest_text() -> No
     far = found["far"].unstack()
     assert far.loc[100, 0.05] < 0.5 < far.loc[500, 0.25]
     assert far.loc[100, 0.5] == far.loc[500, 1.0] == 1
-    assert (far.loc[500].dropna() >= far.loc[100]).all()
+    for smaller, larger in ((100, 500), (500, 1500)):
+        shared = far.loc[[smaller, larger]].dropna(axis=1)
+        assert (shared.loc[larger] >= shared.loc[smaller]).all()
     assert found["honest"].mean() < 0.1
     assert found["few"].index.tolist() == [(100, 0.05), (100, 0.1)], "no more than 20 prompts of it in a window"
     assert 1.0 not in found["far"][1500].index, "it has no 1,500 prompts"
