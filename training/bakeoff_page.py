@@ -103,10 +103,10 @@ def _reading(tables: Tables) -> Iterator[str]:
     yield (
         "Seconds are of fitting and scoring over all folds on one machine; the detectors that read prompts share "
         f"another {shared:.0f} s of reading, embedding, inner products and compressing, and what features rest on, "
-        "reading every prompt with a prompt head, is not in them. A coin would have a recall of 0.01 at 1 %. A realised "
-        "rate below the asked one is that of a score with few values: more windows share the threshold's value than may "
-        "be flagged. Campaigns and honest programs of a simulated world share their clocks by construction, so that "
-        "rules of pace and volume, and the product's features of them, have little to find in it.\n"
+        "reading every prompt with a prompt head, is not in them. A coin would have a recall of 0.01 at 1 %. A "
+        "realised rate below the asked one is that of a score with few values: more windows share the threshold's "
+        "value than may be flagged. Campaigns and honest programs of a simulated world share their clocks by "
+        "construction, so that rules of pace and volume, and the product's features of them, have little to find in it."
     )
     yield ""
 
