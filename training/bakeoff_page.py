@@ -101,7 +101,9 @@ def _range(row: pd.Series, value: str, low: str, high: str) -> str:
 def _reading(tables: Tables) -> Iterator[str]:
     shared = tables["seconds"].set_index("detector")["seconds"].get("embedding", 0.0)
     yield (
-        "Seconds are of fitting and scoring over all folds on one machine; the detectors that read prompts share "
+        "Seconds are of fitting and scoring over all folds by the clock on the wall, waiting for other programs "
+        "included (fits on two threads wait most: the product's take about a second a fold on idle cores); the "
+        "detectors that read prompts share "
         f"another {shared:.0f} s of reading, embedding, inner products and compressing, and what features rest on, "
         "reading every prompt with a prompt head, is not in them. A coin would have a recall of 0.01 at 1 %. A "
         "realised rate below the asked one is that of a score with few values: more windows share the threshold's "
