@@ -88,7 +88,9 @@ def open_world(settings: WorldSettings, corpora: Path | None = None) -> tuple[Wo
     compile_speech(grammar)
     real = None
     if corpora:
-        real = Corpora(corpora, settings.uses, pool=pool, part=settings.part, exclude=settings.exclude)
+        real = Corpora(
+            corpora, settings.uses, pool=pool, part=settings.part, exclude=settings.exclude, own=settings.own_text
+        )
     texts = Texts(pool, grammar, real)
     compile_programs(texts)
     compile_campaigns(texts)

@@ -1,4 +1,4 @@
-"""Real prompts from a corpora directory (`sources.csv`, `prompts/NAME.jsonl.gz`), read as data and nothing else.
+"""Prompts from a corpora directory (`sources.csv`, `prompts/NAME.jsonl.gz`) and those of `training/text/own`, as data.
 
 A source has a role (harvest, human, automation) and a use (train, validate); only the uses asked for are opened, so
 that the shipped model stays clean. Text of a source that may only be measured with (`validate`) goes into the accounts
@@ -14,6 +14,8 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -23,11 +25,13 @@ from training.world.grammar import load_grammar
 from training.world.pool import Pool
 
 LONGEST = 24_000
+OWN = Path(str(files("training") / "text" / "own"))  # whole prompts that were written for this project
 MULTI_TURN = (
     "api_bank", "glaive_en", "glaive_zh", "swe_agent", "realhumaneval", "mt_bench", "crosswoz_zh", "hotel_ja",
     "tutoring", "irc",
 )  # fmt: skip
 SHARED = ("gsm8k", "swe_agent")
+RENUMBERED = ("swe_agent", "own_agent_runs")  # agents' runs: the same task again with other numbers
 MATERIAL = ("metamath_prefixes", "cot_fewshot", "camel_slots", "eval_cot_prefixes", "judge_templates")
 FAMILY = {
     "glaive_en": "glaive", "glaive_zh": "glaive", "seal_tools_full": "seal_tools",
@@ -55,13 +59,15 @@ LANGUAGE = {
 
 
 class Source(NamedTuple):
-    """One row of `sources.csv`."""
+    """One row of `sources.csv`; what asks for it (`workload`) and for what is known of prompts of our own alone."""
 
     name: str
     role: str
     use: str
     licence: str
     origin: str
+    capability: str = ""
+    workload: str = ""
 
 
 class Unit(NamedTuple):
@@ -93,7 +99,7 @@ class Corpora:
     """The sources of a directory whose use is allowed; units are read on first need and kept.
 
     With a `pool` the prompts of every source become pieces of it at once. `part` keeps the source families of one
-    of `PARTS`, `exclude` leaves sources and families out by name.
+    of `PARTS`, `exclude` leaves sources and families out by name; `own` adds the prompts written for this project.
     """
 
     def __init__(
@@ -104,10 +110,10 @@ class Corpora:
         pool: Pool | None = None,
         part: str = "all",
         exclude: Sequence[str] = (),
+        own: bool = False,
     ) -> None:
         self.directory, self.uses, self.part, self.pool = Path(directory), tuple(uses), part, pool
-        with (self.directory / "sources.csv").open(encoding="utf-8", newline="") as f:
-            rows = [Source(r["name"], r["role"], r["use"], r["licence"], r["source"]) for r in csv.DictReader(f)]
+        rows = [*listed_in(self.directory), *(own_sources().values() if own else ())]
         self.sources = {s.name: s for s in rows if s.use in self.uses and self._wanted(s.name, exclude)}
         self._units: dict[str, list[Unit]] = {}
         self._honest: dict[str, list[Unit]] = {}
@@ -147,7 +153,8 @@ class Corpora:
 
     def units(self, name: str) -> list[Unit]:
         if name not in self._units:
-            records = _records(self.directory / "prompts" / f"{name}.jsonl.gz")
+            own = OWN / f"{name}.jsonl" if name in own_sources() else None
+            records = _records(own or self.directory / "prompts" / f"{name}.jsonl.gz")
             self._units[name] = [self._numbered(u) for u in _grouped(name, records)]
         return self._units[name]
 
@@ -155,7 +162,7 @@ class Corpora:
         if self.pool is None:
             return unit
         pieces = self.pool.extend(unit.prompts)
-        if unit.source == "swe_agent":
+        if unit.source in RENUMBERED:
             for piece, prompt in zip(pieces, unit.prompts, strict=True):
                 self.renumbered[piece] = self.pool.extend(renumbered(prompt, salt) for salt in range(1, 10))
         return unit._replace(pieces=pieces)
@@ -204,6 +211,24 @@ class Corpora:
         return families
 
 
+def listed_in(directory: Path) -> list[Source]:
+    """The rows of a directory's `sources.csv`."""
+    with (directory / "sources.csv").open(encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    return [
+        Source(
+            r["name"], r["role"], r["use"], r["licence"], r["source"], r.get("capability", ""), r.get("workload", "")
+        )
+        for r in rows
+    ]
+
+
+@cache
+def own_sources() -> dict[str, Source]:
+    """The sources that were written for this project, by name."""
+    return {source.name: source for source in listed_in(OWN)}
+
+
 def _only(unit: Unit, indices: list[int]) -> Unit:
     pieces = [unit.pieces[i] for i in indices] if unit.pieces else ()
     return unit._replace(prompts=tuple(unit.prompts[i] for i in indices), pieces=pieces)
@@ -229,6 +254,8 @@ def capability(unit: Unit) -> str | None:
     """The weak capability label of a unit: that of its source, where the source is about one thing."""
     if unit.source == "biggen_rubrics":
         return RUBRIC_UNIT.get(unit.key.split("#")[0])
+    if unit.source in own_sources():
+        return own_sources()[unit.source].capability or None
     return CAPABILITY.get(unit.source)
 
 
@@ -238,7 +265,8 @@ def clean(text: str) -> str:
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as f:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8", errors="surrogatepass") as f:
         for line in f:
             record: dict[str, Any] = json.loads(line)
             record["prompt"] = clean(record["prompt"])
@@ -247,14 +275,13 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _grouped(name: str, records: Iterator[dict[str, Any]]) -> Iterator[Unit]:
-    if name not in MULTI_TURN:
-        for i, r in enumerate(records):
-            lang = r.get("lang") or LANGUAGE.get(name, "en")
-            yield Unit(name, f"{r.get('unit', '')}#{i}", (r["prompt"],), None, lang)
-        return
     groups: dict[str, list[dict[str, Any]]] = {}
-    for r in records:
-        groups.setdefault(str(r["unit"]), []).append(r)
+    for i, r in enumerate(records):
+        if name in MULTI_TURN or (name in own_sources() and "seq" in r):
+            groups.setdefault(str(r["unit"]), []).append(r)
+            continue
+        lang = r.get("lang") or LANGUAGE.get(name, "en")
+        yield Unit(name, f"{r.get('unit', '')}#{i}", (r["prompt"],), None, lang)
     for key, rows in groups.items():
         rows.sort(key=lambda r: (r.get("t", 0.0), r.get("seq", 0)))
         yield Unit(name, key, tuple(r["prompt"] for r in rows), _gaps(rows), rows[0].get("lang") or "en")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from training.world.corpora import Corpora, Unit, capability
+from training.world.corpora import Corpora, Unit, capability, own_sources
 from training.world.grammar import LANGUAGES, Grammar, batch, conversation, slot_of
 from training.world.pool import Pool, Prompt
 
@@ -122,10 +122,11 @@ def _own_units(rnd: Random, source: str, corpora: Corpora, cover: bool, q: int) 
 
 def human_workload(rnd: Random, corpora: Corpora | None, measured: bool = False) -> str:
     """A person's occupation: with corpora mostly one of the real sources, those only `measured` with if asked."""
-    sources = [s for s in corpora.names("human", measured) if s in HUMAN_SOURCES] if corpora else []
+    asked = HUMAN_SOURCES | {name: own.workload for name, own in own_sources().items()}
+    sources = [s for s in corpora.names("human", measured) if s in asked] if corpora else []
     if sources and rnd.random() < 0.75:
         source = rnd.choice(sources)
-        return f"{HUMAN_SOURCES[source]}:{source}"
+        return f"{asked[source]}:{source}"
     return weighted(rnd, HUMAN)
 
 

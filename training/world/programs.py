@@ -15,20 +15,25 @@ from training.world.people import Script, Texts, human_text, human_workload
 from training.world.pool import Prompt
 
 AUTOMATION: dict[str, tuple[str, ...]] = {
-    "nightly_eval": ("gsm8k", "bbh", "arena_v01", "mt_bench", "open_questions", "template_batches"),
+    "nightly_eval": ("gsm8k", "bbh", "arena_v01", "mt_bench", "open_questions", "template_batches", "own_eval_items"),
     "cot_eval": ("gsm8k",),
     "labelling": ("banking_intents", "home_queries", "irc", "questions_ru", "crosswoz_zh", "hotel_ja"),
     "extraction": ("irc", "crosswoz_zh", "assistant_volunteers", "hotel_ja"),
     "judging": ("arena_v01", "assistant_volunteers", "mt_bench", "open_questions", "gsm8k"),
     "rag_backfill": ("open_questions", "banking_intents", "irc"),
-    "model_comparison": ("model_comparison", "mt_bench", "arena_v01"),
+    "model_comparison": ("model_comparison", "mt_bench", "arena_v01", "own_quiz_lists"),
     "localisation": ("crosswoz_zh", "hotel_ja", "questions_ru", "home_commands", "assistant_volunteers"),
     "support_bot": ("banking_intents", "crosswoz_zh", "hotel_ja"),
     "text_cleanup": ("irc", "assistant_volunteers", "questions_ru"),
-    "batch_tasks": ("template_batches", "eval_templates", "long_documents", "bbh"),
-    "agent_ci": ("swe_agent",),
-    "tool_router": ("home_queries", "home_commands"),
+    "batch_tasks": ("template_batches", "eval_templates", "long_documents", "bbh", "own_task_batches"),
+    "agent_ci": ("swe_agent", "own_agent_runs"),
+    "tool_router": ("home_queries", "home_commands", "own_assistant_calls"),
     "own_synthesis": ("banking_intents", "home_queries"),
+    "label_jobs": ("own_label_jobs", "own_zh_jobs", "own_many_jobs"),
+    "document_jobs": ("own_doc_jobs", "own_ja_jobs", "own_long_jobs"),
+    "copy_jobs": ("own_copy_jobs",),
+    "judge_jobs": ("own_judgements",),
+    "code_bots": ("own_code_bots",),
 }
 BUILT_IN = ("red_team", "audit")  # programs that only the grammar has text for
 MIXED = ("gateway", "gateway_jobs", "team_key", "classroom", "router")
@@ -36,7 +41,10 @@ REPEATED = {
     "nightly_eval": 1.0, "cot_eval": 0.9, "model_comparison": 1.0, "judging": 0.4, "agent_ci": 0.3, "red_team": 0.5,
 }  # fmt: skip
 QUESTIONS = ("gsm8k", "bbh", "open_questions", "arena_v01")
-BARE = ("batch_tasks", "nightly_eval", "model_comparison", "tool_router")
+BARE = (
+    "batch_tasks", "nightly_eval", "model_comparison", "tool_router", "label_jobs", "document_jobs", "copy_jobs",
+    "judge_jobs", "code_bots",
+)  # fmt: skip
 LEADS = ("", "", "Q: ", "Question:\n")  # what a program puts before a list of questions
 BEFORE, AFTER = "\n\nQ: ", "\nA: Let's think step by step."  # what it puts around a question to be reasoned about
 Prompts = Iterator[tuple[Prompt, str | None]]

@@ -140,7 +140,8 @@ class WorldSettings:
     """All settings of a world. The same settings and corpora give the same bytes.
 
     `part` is which source families of text may occur: worlds of different parts share none. `exclude` leaves
-    families, workloads' sources and built-in structures out by name. `uses` are the uses of corpora allowed.
+    families, workloads' sources and built-in structures out by name. `uses` are the uses of corpora allowed; `own_text`
+    adds the whole prompts of `training/text/own` to them.
     """
 
     accounts: int = 400
@@ -148,6 +149,7 @@ class WorldSettings:
     seed: int = 7
     part: str = "all"
     uses: tuple[str, ...] = ("train",)
+    own_text: bool = False
     exclude: tuple[str, ...] = ()
     built_in: float = 0.25
     rows_a_file: int = 200_000
