@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from training.config import check
 from training.world.account import EPOCH, Facts, World, account_id, told
 from training.world.campaigns import compile_campaigns
 from training.world.corpora import Corpora, Source
@@ -83,6 +84,7 @@ def make_world(
 
 def open_world(settings: WorldSettings, corpora: Path | None = None) -> tuple[World, list[Plan]]:
     """Everything that accounts are built from, and the plan of all accounts."""
+    check(corpora is not None or not settings.own_text, "own_text", "a corpora directory beside it", None)
     pool = Pool()
     grammar = load_grammar(pool)
     compile_speech(grammar)

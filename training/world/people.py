@@ -122,11 +122,11 @@ def _own_units(rnd: Random, source: str, corpora: Corpora, cover: bool, q: int) 
 
 def human_workload(rnd: Random, corpora: Corpora | None, measured: bool = False) -> str:
     """A person's occupation: with corpora mostly one of the real sources, those only `measured` with if asked."""
-    asked = HUMAN_SOURCES | {name: own.workload for name, own in own_sources().items()}
-    sources = [s for s in corpora.names("human", measured) if s in asked] if corpora else []
+    own = own_sources()
+    sources = [s for s in corpora.names("human", measured) if s in HUMAN_SOURCES or s in own] if corpora else []
     if sources and rnd.random() < 0.75:
         source = rnd.choice(sources)
-        return f"{asked[source]}:{source}"
+        return f"{own[source].workload if source in own else HUMAN_SOURCES[source]}:{source}"
     return weighted(rnd, HUMAN)
 
 

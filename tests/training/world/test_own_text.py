@@ -3,9 +3,14 @@
 import json
 from collections import Counter
 
+import pytest
+
+from training.config import ConfigError
+from training.world import open_world
 from training.world.corpora import OWN, own_sources
 from training.world.people import HUMAN
 from training.world.programs import AUTOMATION
+from training.world.settings import WorldSettings
 
 
 def prompts() -> dict[str, list[str]]:
@@ -39,3 +44,8 @@ def test_words_that_give_harvesting_away_are_rare() -> None:
         if own_sources()[name].role == "harvest":
             told = sum(any(word in text.lower() for word in telling) for text in texts)
             assert told <= 0.05 * len(texts), name
+
+
+def test_own_text_without_corpora_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match="own_text: expected a corpora directory"):
+        open_world(WorldSettings(own_text=True))
