@@ -8,7 +8,7 @@ exchange to know duplicates and whose the first was); an exchange older than the
 which is less than windows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
@@ -66,7 +66,7 @@ def fill_gaps(held: Ordered, last_us: NDArray[np.int64] | None = None) -> NDArra
     first[1:] = account[1:] != account[:-1]
     gaps = np.diff(moments, prepend=0)
     before = np.full(first.sum(), MISSING) if last_us is None else last_us[account[first]]
-    gaps[first] = np.where(before == MISSING, MISSING, moments[first] - before)
+    gaps[first] = np.where(before == MISSING, MISSING, np.maximum(moments[first] - before, 0))
     held.rows.when[by, W["gap_us"]] = gaps
     return by
 
@@ -119,7 +119,8 @@ class Assembler:
     ``foreign`` counts those of them whose account is not that of the first with their id.
 
     ``accounts`` and ``sessions`` are the names that the reader filled. ``hold`` bounds the exchanges kept
-    for ordering (None: all of them).
+    for ordering (None: all of them). ``keep`` is given the exchanges, each once, on their way into account windows,
+    and ``windows`` are those of the first ``accounts``, of traffic that was read before.
     """
 
     def __init__(
@@ -129,17 +130,20 @@ class Assembler:
         accounts: Names,
         sessions: Names,
         hold: int | None = HOLD,
+        keep: Callable[[Ordered], None] = lambda held: None,
+        windows: NDArray[np.int64] | None = None,
     ) -> None:
         self.by, self.head, self.accounts, self.sessions = by, head, accounts, sessions
         self.duplicates = self.foreign = self.exchanges = 0
         self._hold = hold if by == "account" else None
+        self._keep = keep
         self._held: list[Ordered] = []
         self._reading: list[Future[Ordered]] = []  # batches whose text is being read while the next is decoded
         self._reader = ThreadPoolExecutor(1)
         self._count = 0
         self._seen, self._seen_by = np.empty(0, np.uint64), np.empty(0, np.int32)  # sorted ids, their accounts
         self._horizon: int = MISSING
-        self._windows = _empty_windows(0)
+        self._windows = _empty_windows(0) if windows is None else windows.copy()
 
     def add(self, batch: Batch) -> None:
         """Read one batch; raises ``OutOfOrderError`` when it is older than what was already reduced."""
@@ -211,8 +215,16 @@ class Assembler:
             self._windows = grown
         fill_gaps(held, self._windows[:, AT["last_us"]])
         reduce_rows(self._windows, held.account.astype(np.int64), held.rows)
+        self._keep(held)
         self.exchanges += len(held.account)
         self._remember(held)
+
+    def account_windows(self) -> NDArray[np.int64]:
+        """Windows of all ``accounts``, in their order: ``int64[k, WORDS]``. Nothing can be added afterwards."""
+        if self._held or self._reading:
+            self._into_accounts(self._take_held())
+        self._reader.shutdown()
+        return self._windows[: len(self.accounts.items)]
 
     def finish(self) -> Iterator[Entities]:
         """The windows of all entities, in chunks."""

@@ -25,6 +25,7 @@ def _hold_standard_streams() -> None:
 
 def _run() -> None:
     try:
+        import fingerprint.campaign_commands  # noqa: F401 (it adds its commands)
         from fingerprint.commands import app
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in _EXTRA:

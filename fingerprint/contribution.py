@@ -22,9 +22,9 @@ __all__ = ["Contributions", "contribute", "read_exchange"]
 class Contributions(NamedTuple):
     """Rows of ``m`` exchanges (about 300 bytes each).
 
-    ``when``: int64[m, 3] time in microseconds, gap to the account's previous exchange (MISSING where there
-    is none), hash of the prompt; ``text``: int16[m, 24]; ``sketch``: int8[m, 80]; ``word_min``:
-    uint16[m, 32]; ``meta``: int32[m, 17].
+    ``when``: int64[m, 5] time in microseconds, gap to the account's previous exchange (MISSING where there
+    is none), hashes of the prompt, of its head and of its tail (0 where it is too short to have them);
+    ``text``: int16[m, 24]; ``sketch``: int8[m, 80]; ``word_min``: uint16[m, 32]; ``meta``: int32[m, 17].
     """
 
     when: NDArray[np.int64]
@@ -63,11 +63,10 @@ def contribute(batch: Batch, head: Head, threads: int = 2) -> Contributions:
     count = len(batch.time_us)
     rows = _empty(count, batch.meta)
     rows.when[:, W["time_us"]], rows.when[:, W["gap_us"]] = batch.time_us, MISSING
-    hashes = np.empty(count, np.int64)
     arguments = (batch.data, batch.offsets, head.weights, head.scale, head.bias)
 
     def read(start: int, stop: int) -> None:
-        read_texts(*arguments, start, stop, rows.text, rows.sketch, rows.word_min, hashes)
+        read_texts(*arguments, start, stop, rows.text, rows.sketch, rows.word_min, rows.when[:, W["prompt"] :])
 
     if threads == 1 or count < 1024:
         read(0, count)
@@ -75,7 +74,6 @@ def contribute(batch: Batch, head: Head, threads: int = 2) -> Contributions:
         edges = np.linspace(0, count, 4 * threads + 1).astype(int)
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(read, edges[:-1], edges[1:]))
-    rows.when[:, W["prompt"]] = hashes
     return rows
 
 
@@ -86,9 +84,9 @@ def read_exchange(record: Mapping[str, Any], head: Head, previous_us: int = MISS
     """
     exchange = parse(record)
     rows = _empty(1, np.array([exchange.meta], np.int32))
-    hashes = np.empty(1, np.int64)
     data, offsets = np.frombuffer(exchange.prompt, np.uint8), np.array([0, len(exchange.prompt)], np.int64)
+    hashes = rows.when[:, W["prompt"] :]
     read_texts(data, offsets, head.weights, head.scale, head.bias, 0, 1, rows.text, rows.sketch, rows.word_min, hashes)
     gap = MISSING if previous_us == MISSING else max(exchange.time_us - previous_us, 0)
-    rows.when[0] = exchange.time_us, gap, hashes[0]
+    rows.when[0, : W["prompt"]] = exchange.time_us, gap
     return rows

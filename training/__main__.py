@@ -252,6 +252,31 @@ def bakeoff(
 
 
 @app.command()
+def grouping(
+    traffic: Annotated[
+        list[Path], typer.Option(exists=True, help="File or folder of exchange records, in order of time.")
+    ],
+    labels: Annotated[Path, typer.Option(exists=True, help="CSV as `world` writes it.")],
+    groups: Annotated[Path, typer.Option(exists=True, help="CSV: account_id,group, of honest accounts too.")],
+    out: Annotated[Path, typer.Option(help="Markdown page to write.")],
+    bundle: Annotated[
+        Path | None, typer.Option(exists=True, help="Bundle to judge (default: the shipped one).")
+    ] = None,
+    days: Annotated[
+        str, typer.Option(help="Days after which accounts are grouped, besides at the end.")
+    ] = "1,2,3,5,7,10",
+) -> None:
+    """Judge how accounts are grouped into campaigns, beside simpler ways, as a page.
+
+    Example: python -m training grouping --traffic W/traffic --labels W/labels.csv --groups W/groups.csv --out page.md
+    """
+    from training.grouping_report import report
+
+    with Stages() as stages:
+        print(json.dumps(report(traffic, labels, groups, out, bundle, [int(day) for day in days.split(",")], stages)))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
     accounts: Annotated[int, typer.Option(min=200, help="Accounts in the small world.")] = 3000,

@@ -29,8 +29,8 @@ from fingerprint.kernels.reduce import clear
 from fingerprint.readers import Rejects, read
 
 __all__ = [
-    "Progress", "Sample", "WindowTable", "all_windows", "contributions", "cut_windows", "features_of", "prefix_table",
-    "sample_prompts", "window_table",
+    "Progress", "Sample", "WindowTable", "all_windows", "contributions", "cut_windows", "features_of", "only",
+    "prefix_table", "sample_prompts", "window_table",
 ]  # fmt: skip
 
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
@@ -75,7 +75,7 @@ def _batches(traffic: Sequence[Path], accounts: Names, sessions: Names, rejects:
         yield from read(path, accounts=accounts, sessions=sessions, rejects=rejects)
 
 
-def _rows(batch: Batch, rows: NDArray[np.int64]) -> Batch:
+def only(batch: Batch, rows: NDArray[np.int64]) -> Batch:
     """The given records of a batch."""
     buffers = [None, pa.py_buffer(batch.offsets), pa.py_buffer(batch.data)]
     prompts = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(batch.time_us), buffers).take(pa.array(rows))
@@ -95,7 +95,7 @@ def _read(batch: Batch, heads: Sequence[Head], which: NDArray[np.int64]) -> Orde
     """Contributions of the records that have a head (its number, else -1), in the order of the batch."""
     of_head = [(head, rows) for k, head in enumerate(heads) if len(rows := np.flatnonzero(which == k))]
     rows = np.concatenate([rows for _, rows in of_head])
-    read_by = Contributions.concat([contribute(_rows(batch, rows), head) for head, rows in of_head])
+    read_by = Contributions.concat([contribute(only(batch, rows), head) for head, rows in of_head])
     return Ordered(batch.account[rows], batch.session[rows], batch.identity[rows], read_by).take(np.argsort(rows))
 
 

@@ -141,6 +141,6 @@ def _pairing(share: float, own: Rows, theirs: Rows, rng: np.random.Generator) ->
 def _copy(ordered: Ordered, own: Rows, texts: Rows, code: int) -> Ordered:
     """Exchanges of ``own`` under another account, with the text of ``texts``."""
     copy, text = ordered.take(own), ordered.rows.take(texts)
-    copy.rows.when[:, W["prompt"]] = text.when[:, W["prompt"]]
+    copy.rows.when[:, W["prompt"] :] = text.when[:, W["prompt"] :]
     rows = Contributions(copy.rows.when, text.text, text.sketch, text.word_min, copy.rows.meta)
     return Ordered(np.full(len(own), code, np.int32), copy.session, copy.identity, rows)

@@ -156,7 +156,7 @@ M: Final = {
         ).split()
     )
 }
-W: Final = {"time_us": 0, "gap_us": 1, "prompt": 2}
+W: Final = {"time_us": 0, "gap_us": 1, "prompt": 2, "head": 3, "tail": 4}
 STOPS: Final = {"end_turn": 0, "stop": 0, "max_tokens": 1, "length": 1, "tool_use": 2, "tool_calls": 2, "refusal": 3}
 OTHER_STOP: Final = 4
 

@@ -36,6 +36,9 @@ MAX_GRAMS = 2 * (READ_START + READ_END) + LEAD + 2
 HEAD_TOKENS = 3  # tokens at the start that make the head form
 TAIL_TOKENS = 5  # tokens at the end that make the tail form
 SKELETON_TOKENS = 40
+LINK_UNITS = 14  # of the start, and of the end, that link exchanges of one template across accounts: a word is 2,
+# a wide character or a mark 1
+LINK_LEAST = 32  # units of a prompt that has room for a template beside what fills it
 
 WORD, SHORT, NUMBER, MARK, BREAK, CHARACTER = 0, 1, 2, 3, 4, 5
 
@@ -260,6 +263,27 @@ def _forms(hashes, kinds, count, row):  # type: ignore[no-untyped-def]
 
 
 @inner
+def _links(hashes, kinds, count, out):  # type: ignore[no-untyped-def]
+    """Hashes of the head and of the tail, numbers masked, for links across accounts; 0 where the prompt is short."""
+    out[1] = out[2] = 0
+    head, tail, units = FNV_BASIS, FNV_BASIS, 0
+    for i in range(count):
+        if units < LINK_UNITS:
+            head = (head ^ hashes[i]) * FNV_PRIME
+        units += 2 if kinds[i] <= NUMBER else 1
+        if units >= LINK_LEAST:
+            break
+    if units < LINK_LEAST:
+        return
+    units, at = 0, count - 1
+    while units < LINK_UNITS:
+        tail = (tail ^ hashes[at]) * FNV_PRIME
+        units += 2 if kinds[at] <= NUMBER else 1
+        at -= 1
+    out[1], out[2] = np.int64(mix(head) | uint64(1)), np.int64(mix(tail) | uint64(1))
+
+
+@inner
 def _characters(data, start, end):  # type: ignore[no-untyped-def]
     """Number of UTF-8 characters that begin in ``data[start:end]``."""
     count = 0
@@ -269,8 +293,8 @@ def _characters(data, start, end):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _read(data, start, end, head, row, sketch, word_min, scratch):  # type: ignore[no-untyped-def]
-    """Read one prompt into its rows; returns the hash of what was read (letter case and spacing aside)."""
+def _read(data, start, end, head, row, sketch, word_min, hashed, scratch):  # type: ignore[no-untyped-def]
+    """Read one prompt into its rows; ``hashed``: of what was read (letter case and spacing aside), of head and tail."""
     hashes, kinds, buckets, totals, parts, counters = scratch
     length = end - start
     counters[:] = 0
@@ -283,6 +307,7 @@ def _read(data, start, end, head, row, sketch, word_min, scratch):  # type: igno
         read, characters = read + READ_END, characters + _characters(data, end - READ_END, end)
     row[_WORDS] = _sketch(hashes, kinds, count, sketch, word_min, parts)
     _forms(hashes, kinds, count, row)
+    _links(hashes, kinds, count, hashed)
     weights, scale, bias = head
     _head(buckets, grams(hashes, count, buckets), weights, scale, bias, row, totals)
     row[_CHARS] = log2_fixed(max(characters * length // read, 1))
@@ -292,13 +317,13 @@ def _read(data, start, end, head, row, sketch, word_min, scratch):  # type: igno
     row[_NEWLINES] = log2_fixed(np.int64(counters[_N_BREAKS]) + 1)
     row[_QUESTIONS] = counters[_N_QUESTIONS] > 0
     row[_LISTS] = counters[_N_LISTS] > 1
-    return mix(counters[_EXACT])
+    hashed[0] = np.int64(mix(counters[_EXACT]))
 
 
 @kernel
 def read_texts(data, offsets, weights, scale, bias, start, stop, rows, sketches, word_mins, hashes):  # type: ignore[no-untyped-def]
     """Read prompts ``start`` to ``stop``: ``uint8[b], int64[m+1], int8[buckets, 16], float64[13] x 2`` into
-    ``int16[m, TEXT_COLUMNS], int8[m, SKETCH_COLUMNS], uint16[m, WORD_BINS], int64[m]``."""
+    ``int16[m, TEXT_COLUMNS], int8[m, SKETCH_COLUMNS], uint16[m, WORD_BINS], int64[m, 3]``."""
     scratch = (
         np.empty(READ_START + READ_END, np.uint64),
         np.empty(READ_START + READ_END, np.uint8),
@@ -310,4 +335,4 @@ def read_texts(data, offsets, weights, scale, bias, start, stop, rows, sketches,
     head = (weights, scale, bias)
     for i in range(start, stop):
         first, last = offsets[i], offsets[i + 1]
-        hashes[i] = np.int64(_read(data, first, last, head, rows[i], sketches[i], word_mins[i], scratch))
+        _read(data, first, last, head, rows[i], sketches[i], word_mins[i], hashes[i], scratch)

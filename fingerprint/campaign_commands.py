@@ -1,0 +1,188 @@
+"""The commands about campaigns: find them, share one, match what another provider shared.
+
+They need ``fingerprint[campaigns]`` (SciPy, scikit-network, matplotlib), sharing needs ``fingerprint[share]``; both are
+imported when a command runs.
+"""
+
+import importlib
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from fingerprint.assemble import HOLD
+from fingerprint.commands import (
+    BundleOption,
+    By,
+    Out,
+    Tally,
+    _check_out,
+    _finish,
+    _one_line_errors,
+    _progress,
+    _say,
+    app,
+)
+from fingerprint.errors import FingerprintError, OutOfOrderError
+from fingerprint.exchange import Names
+from fingerprint.readers import Rejects, read
+from fingerprint.scorer import Scorer
+from fingerprint.verdicts import writer
+
+__all__: list[str] = []
+
+_EXAMPLES = "\b\nExamples:\n"
+_ROWS = {"account_id": "text", "campaign_id": "text", "score": "number"}
+_MATCHES = {"account_id": "text", "campaign_id": "text", "carrying": "count", "share": "number"}
+TrafficList = Annotated[list[str], typer.Argument(metavar="TRAFFIC...", help="Files or folders of exchange records.")]
+
+
+def _needed(module: str, extra: str) -> Any:
+    """A module of the package whose own imports are an extra."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise FingerprintError(f"this needs {error.name}: pip install 'fingerprint[{extra}]'") from None
+
+
+def _read(traffic: list[str], state: Any, scorer: Scorer, bar: Progress, tally: Tally) -> Any:
+    """The state after the traffic; read again, holding all of it, where it turns out to be out of order."""
+    for hold in (HOLD, None):
+        sessions, tally.rejects = Names(), Rejects()
+        assembler, names, keeper = state.assembler(scorer, sessions, hold)
+        reading = bar.add_task("reading: exchanges", total=None)
+        try:
+            for source in traffic:
+                for batch in read(source, accounts=names, sessions=sessions, rejects=tally.rejects):
+                    assembler.add(batch)
+                    bar.advance(reading, len(batch.time_us))
+        except OutOfOrderError:
+            _say("fingerprint: the traffic is not in the order of time, reading it again and holding all of it")
+            continue
+        windows = assembler.account_windows()
+        tally.exchanges, tally.duplicates, tally.foreign = assembler.exchanges, assembler.duplicates, assembler.foreign
+        tally.entities = len(names.items)
+        return state.after(names, windows, keeper)
+    raise AssertionError("held traffic is in order")
+
+
+@app.command(
+    epilog=_EXAMPLES
+    + "  fingerprint campaigns traffic/ --out campaigns.csv --cases cases\n"
+    + "  fingerprint campaigns monday.parquet --state state.npz --out monday.csv   # then tuesday.parquet"
+)
+def campaigns(
+    traffic: TrafficList,
+    out: Out,
+    cases: Annotated[Path | None, typer.Option("--cases", help="Folder for a case file of each campaign.")] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="File that carries what was read, and ids, from run to run; made if absent."),
+    ] = None,
+    bundle: BundleOption = None,
+) -> None:
+    """Find accounts that work together, and write which campaign each belongs to."""
+    began, tally = time.perf_counter(), Tally()
+    with _one_line_errors():
+        if "-" in traffic:
+            raise FingerprintError("campaigns reads files and folders, not standard input: give a path")
+        for source in traffic:
+            for target in (out, cases, state):
+                if target is not None:
+                    _check_out(source, str(target))
+        finder = _needed("fingerprint.campaigns.find", "campaigns")
+        files = _needed("fingerprint.campaigns.cases", "campaigns")
+        scorer = Scorer.load(bundle)
+        before = finder.State.load(state, scorer) if state else finder.State(scorer.bundle_id)
+        with writer(out, _ROWS) as write, _progress() as bar:
+            after = _read(traffic, before, scorer, bar, tally)
+            grouping = bar.add_task("grouping: accounts", total=None)
+            found = finder.find(after, scorer)
+            bar.advance(grouping, len(after.accounts))
+            for campaign in found.campaigns:
+                ids = [after.accounts[member] for member in campaign.members]
+                same = {"campaign_id": [campaign.campaign_id] * len(ids), "score": [campaign.score] * len(ids)}
+                write({"account_id": ids, **same})
+            if cases:
+                writing = bar.add_task("writing: cases", total=None)
+                for campaign in found.campaigns:
+                    files.write_case(*finder.case_of(campaign, found, after, scorer), cases)
+                    bar.advance(writing)
+        if state:
+            after.save(state)
+        _tell(found, tally, began)
+
+
+def _tell(found: Any, tally: Tally, began: float) -> None:
+    members = sum(len(campaign.members) for campaign in found.campaigns)
+    acts = sum(campaign.level == "act" for campaign in found.campaigns)
+    _say(
+        f"{len(found.groups):,} groups of linked accounts; {len(found.campaigns):,} campaigns of {members:,} accounts: "
+        f"{len(found.campaigns) - acts:,} review, {acts:,} act"
+    )
+    _finish(tally, By.account, began)
+
+
+@app.command(
+    epilog=_EXAMPLES
+    + "  fingerprint share cases/camp-1a2b3c4d5e6f --key key.hex --provider 'Example AI' --out shared.json"
+)
+def share(
+    case: Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="A case folder, or its case.json.")],
+    out: Annotated[Path, typer.Option("--out", help="STIX 2.1 bundle to write (.json).")],
+    key: Annotated[str, typer.Option("--key", help="File with the key agreed with the other provider, or env:NAME.")],
+    provider: Annotated[str, typer.Option("--provider", help="Who says so.")],
+    tlp: Annotated[str, typer.Option("--tlp", help="clear, green, amber, amber+strict or red (TLP 2.0).")] = "amber",
+    valid_days: Annotated[int, typer.Option("--valid-days", min=1, max=366, help="How long it is valid.")] = 90,
+    accounts: Annotated[bool, typer.Option("--accounts", help="Also share account ids, as keyed hashes.")] = False,
+) -> None:
+    """Write a campaign's indicators as STIX 2.1: keyed signatures and bucketed facts, no prompt, no account id."""
+    with _one_line_errors():
+        sharing = _needed("fingerprint.campaigns.share", "share")
+        found = _needed("fingerprint.campaigns.cases", "campaigns").read_case(case)
+        told = sharing.share(
+            found,
+            sharing.read_key(key),
+            provider=provider,
+            tlp=tlp,
+            valid_days=valid_days,
+            now=datetime.now(UTC),
+            accounts=accounts,
+        )
+        out.write_text(told, encoding="utf-8")
+        told = f"{found['campaign_id']}, {len(found['forms']):,} indicators"
+        _say(f"{out}: {told}, valid for {valid_days} days, TLP:{tlp.upper()}")
+
+
+@app.command(epilog=_EXAMPLES + "  fingerprint match shared.json traffic/ --key key.hex --out matches.csv")
+def match(
+    shared: Annotated[Path, typer.Argument(metavar="SHARED", help="Another provider's STIX 2.1 bundle.")],
+    traffic: TrafficList,
+    key: Annotated[str, typer.Option("--key", help="File with the key agreed with the other provider, or env:NAME.")],
+    out: Out,
+    bundle: BundleOption = None,
+) -> None:
+    """Find accounts that fit another provider's indicators, and say how many would by chance."""
+    began, tally = time.perf_counter(), Tally()
+    with _one_line_errors():
+        sharing = _needed("fingerprint.campaigns.share", "share")
+        finder = _needed("fingerprint.campaigns.find", "campaigns")
+        agreed = sharing.read_key(key)
+        with shared.open("rb") as handle:
+            known = sharing.read_bundle(handle.read(sharing.BUNDLE_BYTES + 1), agreed, now=datetime.now(UTC))
+        scorer = Scorer.load(bundle)
+        with writer(
+            out, {"account_id": "text", "campaign_id": "text", "carrying": "count", "share": "number"}
+        ) as write:
+            with _progress() as bar:
+                after = _read(traffic, finder.State(scorer.bundle_id), scorer, bar, tally)
+            rows = after.sample
+            fit = sharing.match(known, rows.when[:, 3], rows.when[:, 4], rows.account, agreed)
+            names = [after.accounts[code] for code in fit.account]
+            same = {"campaign_id": [known.campaign_id] * len(names)}
+            write({"account_id": names, **same, "carrying": fit.carrying, "share": fit.share})
+        _say(f"{len(names):,} of {len(after.accounts):,} accounts fit; by chance {fit.by_chance:.3g} would")
+        _finish(tally, By.account, began)

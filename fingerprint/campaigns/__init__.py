@@ -1,0 +1,11 @@
+"""Campaigns: which accounts work together, and what the pool of them does.
+
+    sample    a uniform sample of each account's exchanges beside its window
+    links     pairs of accounts that send the same thing to different ends
+    groups    communities of linked accounts
+    evidence  the pooled test of a community, and the rate of false discoveries over all of them
+    cases     what an analyst is told
+
+Sharing alone is no guilt: a link says that two accounts cannot be told apart in what they send, and only what a
+group does together convicts it.
+"""

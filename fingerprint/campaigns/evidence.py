@@ -1,0 +1,200 @@
+"""Evidence: what a group of linked accounts does together, beside what accounts that nobody linked do alone.
+
+A group's score is the mean of its members' log odds, each by the model on the account's own window: what hides one
+account (few exchanges, cover traffic) hides no twenty of them, and one loud member convicts nobody. Beside it
+stands the score of the members' windows merged into one. A group is held against accounts, not against random
+mixtures of them: an honest group does one coherent thing, as an account does, while the mean of strangers looks
+like nobody. So the p-value is the share of the traffic's unlinked accounts that score as high alone, and the
+q-value its false-discovery rate over all groups (Benjamini & Hochberg 1995). Attackers among those accounts make it
+larger, never smaller.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fingerprint.campaigns.links import KINDS, Links
+from fingerprint.campaigns.sample import Sample
+from fingerprint.features import compute
+from fingerprint.kernels.layout import AT, EMPTY_MAX, EMPTY_MIN, N_MINIMA, N_SUMS, SKETCH_ONE, W
+from fingerprint.scorer import Scorer
+
+__all__ = ["ACT", "REVIEW", "Evidence", "account_scores", "false_discovery", "gather"]
+
+REVIEW, ACT = 0.5, 0.7  # group scores of the two levels (docs/campaigns.md)
+FORM_KINDS = KINDS[:2]
+DRAWS = 999  # random sets of accounts that starts are compared with
+LEAST_ROWS = 2.0  # linking exchanges an account, on average, or all exchanges of the group count as linking
+_CHUNK = 8_192
+_LEAST_ODDS = 1e-6
+
+
+class Evidence(NamedTuple):
+    """Of each group, in the order of the groups: float64[g], links int64[g]."""
+
+    score: NDArray[np.float64]
+    pooled: NDArray[np.float64]  # the model on the members' windows merged
+    without: dict[str, NDArray[np.float64]]  # the score of the members that other kinds of link still tie; NaN: none
+    p: NDArray[np.float64]
+    q: NDArray[np.float64]
+    ratio: NDArray[np.float64]  # of an analysis of variance within forms
+    overlap: NDArray[np.float64]  # share of distinct linking prompts that two members sent
+    together: NDArray[np.float64]  # p-value of starts this close
+    links: dict[str, NDArray[np.int64]]
+    linking: NDArray[np.bool_]  # rows of the sample that link
+    group: NDArray[np.int64]  # of each account, -1: none
+
+
+def account_scores(windows: NDArray[np.int64], scorer: Scorer) -> NDArray[np.float64]:
+    """float64[k] probabilities of ``int64[k, WORDS]``, in chunks."""
+    starts = range(0, len(windows), _CHUNK)
+    return np.concatenate([scorer.score(compute(windows[at : at + _CHUNK])) for at in starts])
+
+
+def false_discovery(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64[k] p-values to q-values (Benjamini & Hochberg 1995)."""
+    by = np.argsort(p)
+    scaled = p[by] * len(p) / np.arange(1, len(p) + 1)
+    out = np.empty(len(p))
+    out[by] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    return out
+
+
+def gather(
+    sample: Sample,
+    windows: NDArray[np.int64],
+    own: NDArray[np.float64],
+    links: Links,
+    groups: list[NDArray[np.int64]],
+    scorer: Scorer,
+    seed: int = 0,
+) -> Evidence:
+    """The evidence of every group; ``windows`` int64[k, WORDS] and ``own`` scores float64[k] of all accounts."""
+    count, group = len(groups), np.full(len(windows), -1)
+    for number, members in enumerate(groups):
+        group[members] = number
+    odds = np.log(own.clip(_LEAST_ODDS, 1 - _LEAST_ODDS)) - np.log1p(-own.clip(_LEAST_ODDS, 1 - _LEAST_ODDS))
+    score = _expit(np.array([odds[members].mean() for members in groups]))
+    inside = (group[links.a] == group[links.b]) & (group[links.a] >= 0)
+    of_row = group[sample.account]
+    linked = [_linked(sample, links, group, inside, of_row, number) for number in range(len(FORM_KINDS))]
+    forms = linked[0] | linked[1]
+    sizes = np.array([len(members) for members in groups])
+    many = np.bincount(of_row[forms], minlength=count) >= LEAST_ROWS * sizes
+    linking = np.where(many[of_row], forms, True) & (of_row >= 0)
+    alone = np.sort(own[group < 0])
+    p = (1 + len(alone) - np.searchsorted(alone, score, "left")) / (1 + len(alone))
+    return Evidence(
+        score,
+        account_scores(np.stack([_merged(windows[members]) for members in groups]), scorer),
+        {kind: _without(links, group, inside, number, odds, count) for number, kind in enumerate(KINDS)},
+        p,
+        false_discovery(p),
+        _ratio(sample, of_row, linking, count),
+        _overlap(sample, of_row, linking, count),
+        _together(windows[:, AT["first_us"]], groups, seed),
+        {k: np.bincount(group[links.a[inside & (links.kind == n)]], minlength=count) for n, k in enumerate(KINDS)},
+        linking,
+        group,
+    )
+
+
+def _expit(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-x)), np.float64)
+
+
+def _merged(windows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One window of several: ``int64[k, WORDS]`` to ``int64[WORDS]``."""
+    minima = slice(N_SUMS, N_SUMS + N_MINIMA)
+    return np.concatenate(
+        [
+            windows[:, :N_SUMS].sum(0),
+            windows[:, minima].min(0, initial=EMPTY_MIN),
+            windows[:, minima.stop :].max(0, initial=EMPTY_MAX),
+        ]
+    )
+
+
+def _linked(
+    sample: Sample,
+    links: Links,
+    group: NDArray[np.int64],
+    inside: NDArray[np.bool_],
+    of_row: NDArray[np.int64],
+    kind: int,
+) -> NDArray[np.bool_]:
+    """Rows whose form links two accounts of their own group."""
+    used = inside & (links.kind == kind)
+    form = sample.when[:, W[FORM_KINDS[kind]]]
+    mine = np.isin(_key(of_row, form), np.unique(_key(group[links.a[used]], links.form[used])))
+    return np.asarray(mine & (of_row >= 0) & (form != 0), np.bool_)
+
+
+def _key(group: NDArray[np.int64], form: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for each pair of a group and a form."""
+    return form ^ (group * np.int64(0x1E3779B97F4A7C15))
+
+
+def _without(
+    links: Links, group: NDArray[np.int64], inside: NDArray[np.bool_], kind: int, odds: NDArray[np.float64], count: int
+) -> NDArray[np.float64]:
+    other = inside & (links.kind != kind)
+    tied = np.unique(np.concatenate([links.a[other], links.b[other]]))
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(group[tied], odds[tied], count) / np.bincount(group[tied], minlength=count)
+    return _expit(mean)
+
+
+def _ratio(sample: Sample, of_row: NDArray[np.int64], rows: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
+    """Variance between accounts over variance within, of content, inside cells of one group and one head form."""
+    at = np.flatnonzero(rows)
+    cell = np.unique(_key(of_row[at], sample.when[at, W["head"]]), return_inverse=True)[1]
+    entry = np.unique(cell * np.int64(2**32) + sample.account[at], return_inverse=True)[1]
+    vectors = sample.content[at].astype(np.float64) / SKETCH_ONE
+    entries, cells = int(entry.max(initial=-1)) + 1, int(cell.max(initial=-1)) + 1
+    cell_of, group_of = np.zeros(entries, np.int64), np.zeros(cells, np.int64)
+    cell_of[entry], group_of[cell] = cell, of_row[at]
+    n_entry, n_cell = np.bincount(entry, minlength=entries), np.bincount(cell, minlength=cells)
+    by_entry, by_cell = _sums(vectors, entry, entries), _sums(vectors, cell, cells)
+    square = np.bincount(cell_of, (by_entry**2).sum(1) / n_entry, cells)
+    within = np.bincount(cell, (vectors**2).sum(1), cells) - square
+    between = square - (by_cell**2).sum(1) / n_cell
+    members = np.bincount(cell_of, minlength=cells)
+    total = [np.bincount(group_of, part, count) for part in (between, members - 1, within, n_cell - members)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (total[0] / total[1]) / (total[2] / total[3])
+    return np.where(np.isfinite(ratio), np.maximum(ratio, 0.0), np.nan)
+
+
+def _sums(vectors: NDArray[np.float64], label: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    by = np.argsort(label, kind="stable")
+    return np.add.reduceat(vectors[by], np.searchsorted(label[by], np.arange(count)))
+
+
+def _overlap(sample: Sample, of_row: NDArray[np.int64], rows: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
+    at = np.flatnonzero(rows)
+    prompt = _key(of_row[at], sample.when[at, W["prompt"]])
+    pairs = np.unique(np.stack([prompt, sample.account[at].astype(np.int64), of_row[at]], 1), axis=0)
+    starts = np.flatnonzero(np.r_[True, np.diff(pairs[:, 0]) != 0])
+    senders, owner = np.diff(np.r_[starts, len(pairs)]), pairs[starts, 2]
+    shared = np.bincount(owner, senders > 1, count)
+    return np.asarray(shared / np.maximum(np.bincount(owner, minlength=count), 1), np.float64)
+
+
+def _together(first_us: NDArray[np.int64], groups: list[NDArray[np.int64]], seed: int) -> NDArray[np.float64]:
+    """Share of random sets of as many accounts whose first exchanges lie as close (mean distance to their median)."""
+    rng, out = np.random.default_rng(seed), np.empty(len(groups))
+    known: dict[int, NDArray[np.float64]] = {}
+    hours = first_us / 3.6e9
+    for number, members in enumerate(groups):
+        size = min(len(members), 200)
+        if size not in known:
+            drawn = hours[rng.integers(0, len(hours), (DRAWS, size))]
+            known[size] = np.sort(np.abs(drawn - np.median(drawn, 1, keepdims=True)).mean(1))
+        own = hours[members]
+        closer = np.searchsorted(known[size], np.abs(own - np.median(own)).mean(), "right")
+        out[number] = (1 + closer) / (1 + DRAWS)
+    return out

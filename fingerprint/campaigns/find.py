@@ -1,0 +1,298 @@
+"""From traffic that was read to campaigns: links, groups, evidence, ids that stay, and a case for each campaign.
+
+    state = State.load(path, scorer)  # what earlier days left; empty where there is no such file
+    assembler, names, keeper = state.assembler(scorer, sessions)  # give the assembler batches
+    found = find(state.after(names, assembler.account_windows(), keeper), scorer)
+
+A campaign is a group whose score reaches ``REVIEW``. Its id follows from its members at first and stays with most of
+them afterwards: of today's groups the one that shares most accounts with a known campaign has its id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fingerprint.assemble import HOLD, Assembler
+from fingerprint.campaigns import cases
+from fingerprint.campaigns.evidence import ACT, REVIEW, Evidence, account_scores, gather
+from fingerprint.campaigns.groups import communities
+from fingerprint.campaigns.links import KINDS, Links, find_links
+from fingerprint.campaigns.sample import Keeper, Sample
+from fingerprint.errors import FingerprintError
+from fingerprint.exchange import Names
+from fingerprint.kernels.layout import AT, CAPABILITIES, LAYOUT_ID, WORDS, W
+from fingerprint.kernels.text import T_CAPABILITY
+from fingerprint.scorer import Scorer
+
+__all__ = ["Campaign", "Found", "State", "StateError", "case_of", "find"]
+
+FORMS_TOLD = 20  # forms of a case
+ENDS = ("first_us", "last_us")
+_DAY_US = 86_400_000_000
+_PROJECTION = np.random.default_rng(0).normal(size=(32, 2))  # of content, for the picture of who asks what
+
+
+class StateError(FingerprintError, ValueError):
+    """A state of earlier days cannot be used."""
+
+
+@dataclass
+class State:
+    """All that is kept of the traffic so far: a window and a sample of each account, and which campaigns are known.
+
+    ``windows`` int64[k, WORDS] and ``accounts`` go together; ``sample.account`` counts in ``accounts``.
+    """
+
+    bundle_id: str
+    accounts: list[str] = field(default_factory=list)
+    windows: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, WORDS), np.int64))
+    sample: Sample | None = None
+    campaigns: dict[str, list[str]] = field(default_factory=dict)
+
+    def assembler(self, scorer: Scorer, sessions: Names, hold: int | None = HOLD) -> tuple[Assembler, Names, Keeper]:
+        """What reads on from here."""
+        names, keeper = Names(), Keeper(before=self.sample)
+        for account in self.accounts:
+            names.code(account)
+        return (
+            Assembler("account", scorer.head, names, sessions, hold, keep=keeper.add, windows=self.windows),
+            names,
+            keeper,
+        )
+
+    def after(self, names: Names, windows: NDArray[np.int64], keeper: Keeper) -> State:
+        """The state with what was read; ``windows`` of all names."""
+        return State(self.bundle_id, list(names.items), windows, keeper.finish(), self.campaigns)
+
+    def save(self, path: Path) -> None:
+        """Write it in one piece: the file is the old state or the new one, never half of one."""
+        told = {
+            "bundle_id": self.bundle_id,
+            "layout": LAYOUT_ID.hex(),
+            "accounts": self.accounts,
+            "campaigns": self.campaigns,
+        }
+        parts = {f"sample_{name}": part for name, part in self.sample._asdict().items()} if self.sample else {}
+        told_bytes = np.frombuffer(json.dumps(told).encode(), np.uint8)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with temporary.open("wb") as handle:
+                np.savez(handle, told=told_bytes, windows=self.windows, **parts)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path, scorer: Scorer) -> State:
+        """The state in a file, an empty one where there is none; StateError for one that cannot be used."""
+        if not path.exists():
+            return cls(scorer.bundle_id)
+        try:
+            with np.load(path, allow_pickle=False) as parts:
+                told: dict[str, Any] = json.loads(parts["told"].tobytes())
+                columns = [parts[f"sample_{name}"] for name in Sample._fields]
+                state = cls(told["bundle_id"], told["accounts"], parts["windows"], Sample(*columns), told["campaigns"])
+                layout = told["layout"]
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise StateError(f"{path}: expected a state of fingerprint campaigns, got {type(error).__name__}") from None
+        if layout != LAYOUT_ID.hex() or state.bundle_id != scorer.bundle_id:
+            raise StateError(
+                f"{path}: expected bundle {scorer.bundle_id} and window layout {LAYOUT_ID.hex()}, got "
+                f"{state.bundle_id} and {layout}: start again from the traffic"
+            )
+        if state.windows.shape != (len(state.accounts), WORDS):
+            raise StateError(f"{path}: {len(state.accounts)} accounts but windows of shape {state.windows.shape}")
+        return state
+
+
+class Campaign(NamedTuple):
+    """A group that reached a level: number of its group, members (account numbers, most tied first) and how tied."""
+
+    campaign_id: str
+    level: str
+    score: float
+    group: int
+    members: NDArray[np.int64]
+    membership: NDArray[np.float64]
+
+
+class Found(NamedTuple):
+    """Campaigns, strongest first, with all that was looked at."""
+
+    campaigns: list[Campaign]
+    groups: list[NDArray[np.int64]]
+    evidence: Evidence | None
+    links: Links | None
+    own: NDArray[np.float64]
+
+
+def find(state: State, scorer: Scorer, seed: int = 0) -> Found:
+    """Groups, evidence and campaigns of a state; ``state.campaigns`` is brought up to date."""
+    own, some = np.zeros(len(state.accounts)), state.windows[:, AT["n"]] > 0  # all of an account may be duplicates
+    if some.any():
+        own[some] = account_scores(state.windows[some], scorer)
+    if state.sample is None or len(state.accounts) < 2:
+        return Found([], [], None, None, own)
+    links = find_links(state.sample, len(state.accounts), seed)
+    groups = communities(links, len(state.accounts))
+    if not groups:
+        return Found([], [], None, links, own)
+    evidence = gather(state.sample, state.windows, own, links, groups, scorer, seed)
+    convicted = [int(g) for g in np.argsort(-evidence.score, kind="stable") if evidence.score[g] >= REVIEW]
+    named = _names(state, [groups[g] for g in convicted])
+    campaigns = []
+    for campaign_id, g in zip(named, convicted, strict=True):
+        tied = _membership(links, evidence.group, groups[g], g)
+        by = np.lexsort((groups[g], -tied))
+        score = float(evidence.score[g])
+        campaigns.append(Campaign(campaign_id, "act" if score >= ACT else "review", score, g, groups[g][by], tied[by]))
+    state.campaigns.update({c.campaign_id: [state.accounts[m] for m in c.members] for c in campaigns})
+    return Found(campaigns, groups, evidence, links, own)
+
+
+def _names(state: State, groups: list[NDArray[np.int64]]) -> list[str]:
+    """An id for each group: of the known campaign that it shares most accounts with (at least a third of the smaller),
+    or a new one that follows from its members."""
+    owner = {account: known for known, members in state.campaigns.items() for account in members}
+    shared: list[tuple[int, int, str]] = []
+    for number, members in enumerate(groups):
+        counts: dict[str, int] = {}
+        for member in members:
+            if known := owner.get(state.accounts[member]):
+                counts[known] = counts.get(known, 0) + 1
+        shared += [
+            (-count, number, known)
+            for known, count in counts.items()
+            if 3 * count >= min(len(members), len(state.campaigns[known]))
+        ]
+    named: dict[int, str] = {}
+    for _, number, known in sorted(shared):
+        if number not in named and known not in named.values():
+            named[number] = known
+    return [named.get(i) or _new_id(sorted(state.accounts[m] for m in members)) for i, members in enumerate(groups)]
+
+
+def _new_id(members: list[str]) -> str:
+    return f"camp-{hashlib.blake2b(json.dumps(members).encode(), digest_size=6).hexdigest()}"
+
+
+def _membership(links: Links, group: NDArray[np.int64], members: NDArray[np.int64], number: int) -> NDArray[np.float64]:
+    """Of each member, the share of its links that lead to other members."""
+    ends, others = np.concatenate([links.a, links.b]), np.concatenate([links.b, links.a])
+    mine = np.isin(ends, members)
+    place = np.searchsorted(members, ends[mine])
+    inside = np.bincount(place, group[others[mine]] == number, len(members))
+    return np.asarray(inside / np.maximum(np.bincount(place, minlength=len(members)), 1), np.float64)
+
+
+def case_of(campaign: Campaign, found: Found, state: State, scorer: Scorer) -> tuple[cases.Case, cases.DayHours]:
+    """What an analyst is told of a campaign, and the sampled exchanges behind its figures."""
+    assert found.evidence is not None
+    assert found.links is not None
+    assert state.sample is not None
+    ev, g, windows = found.evidence, campaign.group, state.windows[campaign.members]
+    rows = np.flatnonzero(ev.group[state.sample.account] == g)
+    sample, linking = state.sample.take(rows), ev.linking[rows]
+    place = np.full(len(state.accounts), -1, np.int32)
+    place[campaign.members] = np.arange(len(campaign.members))
+    members = [
+        cases.Member(
+            state.accounts[m],
+            float(found.own[m]),
+            float(tied),
+            int(w[AT["n"]]),
+            _time(w[AT["first_us"]]),
+            _time(w[AT["last_us"]]),
+        )
+        for m, tied, w in zip(campaign.members, campaign.membership, windows, strict=True)
+    ]
+    forms = list(_forms(campaign, found, state, sample, linking))
+    evidence = cases.Evidence(
+        pooled_score=float(ev.pooled[g]),
+        pooled_exchanges=int(windows[:, AT["n"]].sum()),
+        p_value=float(ev.p[g]),
+        q_value=float(ev.q[g]),
+        variance_ratio=float(ev.ratio[g]),
+        overlap=float(ev.overlap[g]),
+        starts_together=float(ev.together[g]),
+        links={kind: int(ev.links[kind][g]) for kind in KINDS},
+        without={kind: float(ev.without[kind][g]) for kind in KINDS},
+    )
+    alleged, against = cases.statements(evidence, forms, [m.score for m in members], review=float(scorer.review))
+    asked = sample.text[linking, T_CAPABILITY : T_CAPABILITY + len(CAPABILITIES)].sum(0).astype(np.float64)
+    case = cases.Case(
+        campaign_id=campaign.campaign_id,
+        level=campaign.level,
+        score=campaign.score,
+        accounts=members,
+        exchanges=int(windows[:, AT["n"]].sum()),
+        first_seen=_time(windows[:, AT["first_us"]].min()),
+        last_seen=_time(windows[:, AT["last_us"]].max()),
+        capability=dict(zip(CAPABILITIES, (asked / max(asked.sum(), 1.0)).tolist(), strict=True)),
+        rhythm=_rhythm(windows, sample),
+        forms=forms,
+        evidence=evidence,
+        alleged=alleged,
+        against=against,
+    )
+    picture = sample.content.astype(np.float64) @ _PROJECTION
+    return case, cases.DayHours(place[sample.account], sample.time_us, linking, picture)
+
+
+def _time(us: Any) -> str:
+    return f"{np.datetime64(int(us), 'us').astype('M8[s]')}Z"
+
+
+def _rhythm(windows: NDArray[np.int64], sample: Sample) -> cases.Rhythm:
+    hours = windows[:, AT["hour"] : AT["hour"] + 24].sum(0)
+    pairs = np.unique(np.stack([sample.time_us // _DAY_US, sample.account.astype(np.int64)], 1), axis=0)
+    days, counts = np.unique(pairs[:, 0], return_counts=True)
+    by_day = {str(np.datetime64(int(day), "D")): int(count) for day, count in zip(days, counts, strict=True)}
+    return cases.Rhythm([int(hour) for hour in hours], by_day)
+
+
+def _forms(
+    campaign: Campaign, found: Found, state: State, sample: Sample, linking: NDArray[np.bool_]
+) -> Iterator[cases.Form]:
+    """The forms that link members, those of most members first."""
+    links, ev, everything = found.links, found.evidence, state.sample
+    assert links is not None
+    assert ev is not None
+    assert everything is not None
+    inside = (ev.group[links.a] == campaign.group) & (ev.group[links.b] == campaign.group)
+    told = []
+    for number, part in enumerate(KINDS[:2]):
+        for form in np.unique(links.form[inside & (links.kind == number)]):
+            mine = linking & (sample.when[:, W[part]] == form)
+            told.append((len(np.unique(sample.account[mine])), part, int(form), mine))
+    for count, part, form, mine in sorted(told, key=lambda row: (-row[0], row[1], row[2]))[:FORMS_TOLD]:
+        everywhere = len(np.unique(everything.account[everything.when[:, W[part]] == form]))
+        one = sample.take(np.flatnonzero(mine))
+        ratio, overlap = _of_form(one)
+        yield cases.Form(part, f"{form & (2**64 - 1):016x}", count, everywhere / len(state.accounts), ratio, overlap)
+
+
+def _of_form(rows: Sample) -> tuple[float | None, float]:
+    """Variance between accounts over variance within, and the share of distinct prompts that two accounts sent."""
+    _, account = np.unique(rows.account, return_inverse=True)
+    vectors, n = rows.content.astype(np.float64) / 127, np.bincount(account)
+    total = np.zeros((len(n), vectors.shape[1]))
+    np.add.at(total, account, vectors)
+    square = ((total**2).sum(1) / n).sum()
+    between, within = square - (vectors.sum(0) ** 2).sum() / len(vectors), (vectors**2).sum() - square
+    free = len(n) - 1, len(vectors) - len(n)
+    pairs = np.unique(np.stack([rows.when[:, W["prompt"]], account], 1), axis=0)
+    senders = np.unique(pairs[:, 0], return_counts=True)[1]
+    ratio = (between / free[0]) / (within / free[1]) if min(free) > 0 and within > 1e-9 else None
+    return ratio, float((senders > 1).mean())

@@ -1,0 +1,110 @@
+"""A uniform sample of each account's exchanges: those whose identity hashes are smallest, at most ``SIZE`` an account.
+
+The smallest hashes of a union are the smallest of the parts' smallest (bottom-k sampling, Cohen & Kaplan 2007), so
+the sample, like a window, is the same in any order, in batch, streamed or merged. It holds integers, never text:
+what links accounts (forms, content), what is asked (the prompt head's outputs) and when, 168 bytes an exchange.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fingerprint.assemble import Ordered
+from fingerprint.kernels.layout import SKETCH, W
+
+__all__ = ["SIZE", "Keeper", "Sample"]
+
+SIZE = 48
+_NONE = np.uint64(2**64 - 1)
+_WAITING = 500_000  # rows that wait before the sample is cut to size
+
+
+class Sample(NamedTuple):
+    """``m`` exchanges: ``account`` int32[m], ``identity`` uint64[m], ``when`` int64[m, 5] and ``text`` int16[m, 24] as
+    in ``Contributions``, ``content`` and ``form`` int8[m, 32] (unit vectors times 127)."""
+
+    account: NDArray[np.int32]
+    identity: NDArray[np.uint64]
+    when: NDArray[np.int64]
+    text: NDArray[np.int16]
+    content: NDArray[np.int8]
+    form: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, held: Ordered) -> Sample:
+        """All of these exchanges."""
+        rows = held.rows
+        sketch = rows.sketch
+        return cls(
+            held.account, held.identity, rows.when, rows.text, sketch[:, :SKETCH], sketch[:, SKETCH : 2 * SKETCH]
+        )
+
+    @classmethod
+    def concat(cls, parts: list[Sample]) -> Sample:
+        """All rows of several, in order."""
+        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def take(self, rows: NDArray[np.int64]) -> Sample:
+        """The given rows."""
+        return Sample(*(part[rows] for part in self))  # type: ignore[arg-type]
+
+    def smallest(self, size: int) -> NDArray[np.int64]:
+        """Row numbers of the ``size`` smallest identities of each account, each once, by account and identity."""
+        by = np.lexsort((self.identity, self.account))
+        account, identity = self.account[by], self.identity[by]
+        new = np.r_[True, (np.diff(account) != 0) | (identity[1:] != identity[:-1])] if len(by) else np.zeros(0, bool)
+        by, account = by[new], account[new]
+        starts = np.flatnonzero(np.r_[True, np.diff(account) != 0]) if len(by) else by
+        rank = np.arange(len(by)) - np.repeat(starts, np.diff(np.r_[starts, len(by)]))
+        return np.asarray(by[rank < size], np.int64)
+
+    @property
+    def time_us(self) -> NDArray[np.int64]:
+        """int64[m] microseconds UTC."""
+        return self.when[:, W["time_us"]]
+
+
+class Keeper:
+    """Takes exchanges with ``add``, in any order; ``finish`` gives the sample, sorted by account and identity."""
+
+    def __init__(self, size: int = SIZE, before: Sample | None = None) -> None:
+        self.size = size
+        self._limit = np.empty(0, np.uint64)  # of each account, the largest identity that is still kept
+        self._kept: list[Sample] = [before] if before else []
+        self._waiting = 0
+
+    def add(self, held: Ordered) -> None:
+        """Keep what belongs to the sample."""
+        if not len(held.account):
+            return
+        known, needed = len(self._limit), int(held.account.max()) + 1
+        if needed > known:
+            self._limit = np.r_[self._limit, np.full(max(needed, 2 * known) - known, _NONE)]
+        candidates = held.take(np.flatnonzero(held.identity < self._limit[held.account]))
+        rows = Sample.of(candidates)
+        self._kept.append(rows.take(rows.smallest(self.size)))
+        self._waiting += len(self._kept[-1].account)
+        if self._waiting > max(len(self._kept[0].account), _WAITING):
+            self._cut()
+
+    def _cut(self) -> None:
+        held = Sample.concat(self._kept)
+        self._kept = []
+        kept = held.take(held.smallest(self.size))
+        last = np.flatnonzero(np.diff(kept.account, append=-1) != 0)
+        full = np.diff(np.r_[-1, last]) == self.size
+        where = kept.account[last[full]]
+        if len(where) and int(where.max()) >= len(self._limit):
+            self._limit = np.r_[self._limit, np.full(int(where.max()) + 1 - len(self._limit), _NONE)]
+        self._limit[where] = kept.identity[last[full]]
+        self._kept, self._waiting = [kept], 0
+
+    def finish(self) -> Sample:
+        """The sample; ValueError without any exchange."""
+        if not self._kept:
+            raise ValueError("no exchange was added")
+        self._cut()
+        return self._kept[0]
