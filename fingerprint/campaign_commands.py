@@ -41,7 +41,7 @@ TrafficList = Annotated[list[str], typer.Argument(metavar="TRAFFIC...", help="Fi
 
 
 def _needed(module: str, extra: str) -> Any:
-    """A module of the package whose own imports are an extra."""
+    """A module of an extra, or of the package that imports one."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -69,6 +69,16 @@ def _read(traffic: list[str], state: Any, scorer: Scorer, bar: Progress, tally: 
     raise AssertionError("held traffic is in order")
 
 
+def _check_places(traffic: list[str], *targets: object) -> None:
+    """Refuse to write where the traffic is, and to read what cannot be read a second time."""
+    if "-" in traffic:
+        raise FingerprintError("this reads files and folders, not standard input: give a path")
+    for source in traffic:
+        for target in targets:
+            if target is not None:
+                _check_out(source, str(target))
+
+
 @app.command(
     epilog=_EXAMPLES
     + "  fingerprint campaigns traffic/ --out campaigns.csv --cases cases\n"
@@ -87,14 +97,12 @@ def campaigns(
     """Find accounts that work together, and write which campaign each belongs to."""
     began, tally = time.perf_counter(), Tally()
     with _one_line_errors():
-        if "-" in traffic:
-            raise FingerprintError("campaigns reads files and folders, not standard input: give a path")
-        for source in traffic:
-            for target in (out, cases, state):
-                if target is not None:
-                    _check_out(source, str(target))
+        _check_places(traffic, out, cases, state)
         finder = _needed("fingerprint.campaigns.find", "campaigns")
+        _needed("sknetwork.clustering", "campaigns")  # find imports it after the traffic was read
         files = _needed("fingerprint.campaigns.cases", "campaigns")
+        if cases:
+            _needed("fingerprint.campaigns.figures", "campaigns")
         scorer = Scorer.load(bundle)
         before = finder.State.load(state, scorer) if state else finder.State(scorer.bundle_id)
         with writer(out, _ROWS) as write, _progress() as bar:
@@ -168,6 +176,7 @@ def match(
     """Find accounts that fit another provider's indicators, and say how many would by chance."""
     began, tally = time.perf_counter(), Tally()
     with _one_line_errors():
+        _check_places(traffic, out)
         sharing = _needed("fingerprint.campaigns.share", "share")
         finder = _needed("fingerprint.campaigns.find", "campaigns")
         agreed = sharing.read_key(key)
@@ -181,8 +190,9 @@ def match(
                 after = _read(traffic, finder.State(scorer.bundle_id), scorer, bar, tally)
             rows = after.sample
             fit = sharing.match(known, rows.when[:, 3], rows.when[:, 4], rows.account, agreed)
-            names = [after.accounts[code] for code in fit.account]
+            fits = fit.carrying >= fit.least
+            names = [after.accounts[code] for code in fit.account[fits]]
             same = {"campaign_id": [known.campaign_id] * len(names)}
-            write({"account_id": names, **same, "carrying": fit.carrying, "share": fit.share})
+            write({"account_id": names, **same, "carrying": fit.carrying[fits], "share": fit.share[fits]})
         _say(f"{len(names):,} of {len(after.accounts):,} accounts fit; by chance {fit.by_chance:.3g} would")
         _finish(tally, By.account, began)

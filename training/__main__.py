@@ -281,14 +281,15 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
     accounts: Annotated[int, typer.Option(min=200, help="Accounts in the small world.")] = 3000,
 ) -> None:
-    """The main job on a small built-in world, from nothing to a tracked model (about a minute)."""
+    """The main job on small built-in worlds, from nothing to a tracked model and a found campaign (about a minute)."""
     from training.demo import demo as run_demo
-    from training.demo import score_new, summary
+    from training.demo import find_campaigns, score_new, summary
 
     with Stages() as stages:
         result = run_demo(out, accounts, stages)
     summary(result, Console())
     score_new(result, out, 400, Console())
+    find_campaigns(result, out, 1200, Console())
 
 
 @app.command()
@@ -308,6 +309,21 @@ def bench(
     print(text)
     if out is not None:
         out.write_text(text, encoding="utf-8")
+
+
+@app.command("bench-groups")
+def bench_groups(
+    traffic: Annotated[list[Path], typer.Option(exists=True, help="File or folder of exchange records.")],
+    accounts: Annotated[str, typer.Option(help="Sizes to measure.")] = "25000,50000,100000,250000",
+    bundle: Annotated[Path | None, typer.Option(exists=True, help="Bundle (default: the shipped one).")] = None,
+) -> None:
+    """Measure how time and memory of grouping grow with accounts, on copies of one world.
+
+    Example: python -m training bench-groups --traffic world/traffic
+    """
+    from training.bench_groups import bench_groups as measure
+
+    print(measure(traffic, [int(size) for size in accounts.split(",")], bundle))
 
 
 @app.command("features-doc")

@@ -23,10 +23,14 @@ from training.pipeline import Result, run
 from training.world import make_world, origin
 from training.world.settings import load as load_world
 
-__all__ = ["demo", "score_new", "summary"]
+__all__ = ["demo", "find_campaigns", "score_new", "summary"]
 
 SETTINGS = {"tune.trials": 6, "tune.timeout_s": 30.0, "tracking.experiment": "fingerprint-demo"}
 WORKERS = os.cpu_count() or 1
+GROUPED = {
+    "kinds": {"human": 0.42, "automation": 0.28, "mixed": 0.0, "attack": 0.30},  # groups are as large as kinds allow
+    "campaigns.share_payment": False, "campaigns.share_network": False, "seed": 9,
+}  # fmt: skip
 
 
 def demo(out: Path, accounts: int, progress: Progress) -> Result:
@@ -51,6 +55,24 @@ def score_new(result: Result, out: Path, accounts: int, console: Console) -> Non
     console.print(
         f"scored      new traffic of {accounts} accounts: {flagged[attack].sum()} of {attack.sum()} distilling and "
         f"{flagged[~attack].sum()} of {(~attack).sum()} honest accounts at review or act ({verdicts})",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def find_campaigns(result: Result, out: Path, accounts: int, console: Console) -> None:
+    """Find the campaigns in the traffic of a third world, and say where the case of the strongest is."""
+    world, rows, cases = out / "grouped-traffic", out / "campaigns.csv", out / "cases"
+    make_world(world, load_world("demo", overrides={"accounts": accounts, **GROUPED}), workers=WORKERS)
+    command = ["campaigns", str(world / "traffic"), "--out", str(rows), "--cases", str(cases)]
+    subprocess.run([sys.executable, "-m", "fingerprint", *command, "--bundle", str(result.bundle)], check=True)
+    labels = pd.read_csv(world / "labels.csv").set_index("account_id")["label"]
+    found = pd.read_csv(rows, dtype={"account_id": str})
+    attack = int(labels.reindex(found["account_id"]).sum())
+    strongest = f"; the strongest: {cases / found['campaign_id'].iloc[0] / 'case.md'}" if len(found) else ""
+    console.print(
+        f"campaigns   {found['campaign_id'].nunique()} of {len(found)} accounts, {attack} of them distilling "
+        f"(simulated){strongest}",
         soft_wrap=True,
         highlight=False,
     )

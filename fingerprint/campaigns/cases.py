@@ -143,14 +143,24 @@ class DayHours:
 
 
 def statements(
-    evidence: Evidence, forms: Sequence[Form] = (), scores: Sequence[float] = (), *, review: float | None = None
+    evidence: Evidence,
+    forms: Sequence[Form] = (),
+    scores: Sequence[float] = (),
+    *,
+    review: float | None = None,
+    group_review: float | None = None,
 ) -> tuple[list[str], list[str]]:
     """Plain sentences (alleged, against) from the numbers alone; the second list is never empty.
 
-    ``scores`` are the members' own. Without ``review``, the threshold of that level, nothing is said of who reaches it.
+    ``scores`` are the members' own. Without ``review``, an account's threshold of that level, nothing is said of who
+    reaches it; ``group_review`` is a group's (the same if not given).
     """
     said = [*_of_forms(forms), *_of_content(evidence), *_of_pool(evidence, review), *_of_start(evidence)]
-    said += [*_of_links(evidence, review), *_of_members(scores, review), *_always(evidence)]
+    said += [
+        *_of_links(evidence, review if group_review is None else group_review),
+        *_of_members(scores, review),
+        *_always(evidence),
+    ]
     return [text for alleged, text in said if alleged], [text for alleged, text in said if not alleged]
 
 

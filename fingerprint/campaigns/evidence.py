@@ -24,7 +24,7 @@ from fingerprint.scorer import Scorer
 
 __all__ = ["ACT", "REVIEW", "Evidence", "account_scores", "false_discovery", "gather"]
 
-REVIEW, ACT = 0.5, 0.7  # group scores of the two levels (docs/campaigns.md)
+REVIEW, ACT = 0.5, 0.9  # group scores of the two levels (docs/campaigns.md)
 FORM_KINDS = KINDS[:2]
 DRAWS = 999  # random sets of accounts that starts are compared with
 LEAST_ROWS = 2.0  # linking exchanges an account, on average, or all exchanges of the group count as linking

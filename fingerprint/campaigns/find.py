@@ -29,14 +29,18 @@ from fingerprint.campaigns.links import KINDS, Links, find_links
 from fingerprint.campaigns.sample import Keeper, Sample
 from fingerprint.errors import FingerprintError
 from fingerprint.exchange import Names
-from fingerprint.kernels.layout import AT, CAPABILITIES, LAYOUT_ID, WORDS, W
-from fingerprint.kernels.text import T_CAPABILITY
+from fingerprint.kernels.layout import AT, CAPABILITIES, LAYOUT_ID, SKETCH, WORDS, W
+from fingerprint.kernels.text import T_CAPABILITY, TEXT_COLUMNS
 from fingerprint.scorer import Scorer
 
 __all__ = ["Campaign", "Found", "State", "StateError", "case_of", "find"]
 
 FORMS_TOLD = 20  # forms of a case
 ENDS = ("first_us", "last_us")
+_COLUMNS = (  # of a sample: types, and shapes behind the rows
+    *((np.dtype(np.int32), ()), (np.dtype(np.uint64), ()), (np.dtype(np.int64), (len(W),))),
+    *((np.dtype(np.int16), (TEXT_COLUMNS,)), (np.dtype(np.int8), (SKETCH,)), (np.dtype(np.int8), (SKETCH,))),
+)
 _DAY_US = 86_400_000_000
 _PROJECTION = np.random.default_rng(0).normal(size=(32, 2))  # of content, for the picture of who asks what
 
@@ -71,7 +75,8 @@ class State:
 
     def after(self, names: Names, windows: NDArray[np.int64], keeper: Keeper) -> State:
         """The state with what was read; ``windows`` of all names."""
-        return State(self.bundle_id, list(names.items), windows, keeper.finish(), self.campaigns)
+        sample = keeper.finish() if names.items else None
+        return State(self.bundle_id, list(names.items), windows, sample, self.campaigns)
 
     def save(self, path: Path) -> None:
         """Write it in one piece: the file is the old state or the new one, never half of one."""
@@ -99,21 +104,36 @@ class State:
         if not path.exists():
             return cls(scorer.bundle_id)
         try:
-            with np.load(path, allow_pickle=False) as parts:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as parts:
                 told: dict[str, Any] = json.loads(parts["told"].tobytes())
-                columns = [parts[f"sample_{name}"] for name in Sample._fields]
-                state = cls(told["bundle_id"], told["accounts"], parts["windows"], Sample(*columns), told["campaigns"])
+                columns = [parts[f"sample_{name}"] for name in Sample._fields if told["accounts"]]
+                sample = Sample(*columns) if columns else None
+                state = cls(told["bundle_id"], told["accounts"], parts["windows"], sample, told["campaigns"])
                 layout = told["layout"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except Exception as error:  # what zipfile, numpy and json raise for bytes of anybody's making is no closed list
             raise StateError(f"{path}: expected a state of fingerprint campaigns, got {type(error).__name__}") from None
         if layout != LAYOUT_ID.hex() or state.bundle_id != scorer.bundle_id:
             raise StateError(
                 f"{path}: expected bundle {scorer.bundle_id} and window layout {LAYOUT_ID.hex()}, got "
                 f"{state.bundle_id} and {layout}: start again from the traffic"
             )
-        if state.windows.shape != (len(state.accounts), WORDS):
-            raise StateError(f"{path}: {len(state.accounts)} accounts but windows of shape {state.windows.shape}")
+        if not state._fits():
+            raise StateError(f"{path}: expected a state of fingerprint campaigns, got parts that do not fit each other")
         return state
+
+    def _fits(self) -> bool:
+        """Whether the parts are of the types and lengths that go together."""
+        lists = [self.accounts, *self.campaigns.values()] if isinstance(self.campaigns, dict) else [None]
+        if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+            return False
+        k, account = len(self.accounts), np.zeros(0, np.int32)
+        found: list[Any] = [(self.windows.dtype, self.windows.shape)]
+        expected: list[Any] = [(np.dtype(np.int64), (k, WORDS))]
+        if self.sample:
+            account = self.sample.account
+            found += [(part.dtype, part.shape) for part in self.sample]
+            expected += [(kind, (len(account), *rest)) for kind, rest in _COLUMNS]
+        return len(set(self.accounts)) == k and found == expected and bool(((account >= 0) & (account < k)).all())
 
 
 class Campaign(NamedTuple):
@@ -157,7 +177,9 @@ def find(state: State, scorer: Scorer, seed: int = 0) -> Found:
         by = np.lexsort((groups[g], -tied))
         score = float(evidence.score[g])
         campaigns.append(Campaign(campaign_id, "act" if score >= ACT else "review", score, g, groups[g][by], tied[by]))
-    state.campaigns.update({c.campaign_id: [state.accounts[m] for m in c.members] for c in campaigns})
+    for c in campaigns:  # the newest stand last: ``_names`` takes an account to be of its newest campaign
+        state.campaigns.pop(c.campaign_id, None)
+        state.campaigns[c.campaign_id] = [state.accounts[m] for m in c.members]
     return Found(campaigns, groups, evidence, links, own)
 
 
@@ -180,11 +202,16 @@ def _names(state: State, groups: list[NDArray[np.int64]]) -> list[str]:
     for _, number, known in sorted(shared):
         if number not in named and known not in named.values():
             named[number] = known
-    return [named.get(i) or _new_id(sorted(state.accounts[m] for m in members)) for i, members in enumerate(groups)]
+    taken = {*state.campaigns, *named.values()}
+    return [named.get(i) or _new_id(sorted(state.accounts[m] for m in part), taken) for i, part in enumerate(groups)]
 
 
-def _new_id(members: list[str]) -> str:
-    return f"camp-{hashlib.blake2b(json.dumps(members).encode(), digest_size=6).hexdigest()}"
+def _new_id(members: list[str], taken: set[str]) -> str:
+    """An id that follows from the members; another one where a campaign that these founded has it."""
+    told = json.dumps(members)
+    while (made := f"camp-{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}") in taken:
+        told += "+"
+    return made
 
 
 def _membership(links: Links, group: NDArray[np.int64], members: NDArray[np.int64], number: int) -> NDArray[np.float64]:
@@ -229,7 +256,8 @@ def case_of(campaign: Campaign, found: Found, state: State, scorer: Scorer) -> t
         links={kind: int(ev.links[kind][g]) for kind in KINDS},
         without={kind: float(ev.without[kind][g]) for kind in KINDS},
     )
-    alleged, against = cases.statements(evidence, forms, [m.score for m in members], review=float(scorer.review))
+    levels = {"review": float(scorer.review), "group_review": REVIEW}
+    alleged, against = cases.statements(evidence, forms, [m.score for m in members], **levels)
     asked = sample.text[linking, T_CAPABILITY : T_CAPABILITY + len(CAPABILITIES)].sum(0).astype(np.float64)
     case = cases.Case(
         campaign_id=campaign.campaign_id,
@@ -294,5 +322,5 @@ def _of_form(rows: Sample) -> tuple[float | None, float]:
     free = len(n) - 1, len(vectors) - len(n)
     pairs = np.unique(np.stack([rows.when[:, W["prompt"]], account], 1), axis=0)
     senders = np.unique(pairs[:, 0], return_counts=True)[1]
-    ratio = (between / free[0]) / (within / free[1]) if min(free) > 0 and within > 1e-9 else None
+    ratio = max(between / free[0], 0.0) / (within / free[1]) if min(free) > 0 and within > 1e-9 else None
     return ratio, float((senders > 1).mean())

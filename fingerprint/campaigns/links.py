@@ -133,8 +133,8 @@ def _ratios(means: _Means, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArra
 
 
 def _no_links() -> Links:
-    kinds = np.int32, np.int32, np.int8, np.int64, np.float32, np.float32
-    return Links(*(np.empty(0, kind) for kind in kinds))
+    none, ratio = np.empty(0, np.int32), np.empty(0, np.float32)
+    return Links(none, none, np.empty(0, np.int8), np.empty(0, np.int64), ratio, ratio)
 
 
 def find_links(sample: Sample, accounts: int, seed: int = 0) -> Links:

@@ -1,4 +1,4 @@
-"""Crowds whose members are known: samples of accounts that share a list or do not, and traffic of four kinds of groups."""
+"""Crowds whose members are known: samples of accounts that share a list or do not, traffic of four kinds."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 from builders import exchange
 from numpy.typing import NDArray
 
-from fingerprint.campaigns.sample import Sample
 from fingerprint.campaigns.find import State
+from fingerprint.campaigns.sample import Sample
 from fingerprint.exchange import Names
 from fingerprint.kernels.layout import W
 from fingerprint.readers import Rejects, read
@@ -29,7 +29,13 @@ HARVESTERS, PUPILS, USERS, OTHERS = 12, 12, 12, 40
 
 
 def sample_of(
-    account: Any, content: NDArray[np.floating[Any]], *, head: Any = 0, tail: Any = 0, prompt: Any = None, time_us: Any = 0
+    account: Any,
+    content: NDArray[np.floating[Any]],
+    *,
+    head: Any = 0,
+    tail: Any = 0,
+    prompt: Any = None,
+    time_us: Any = 0,
 ) -> Sample:
     """A sample with these columns; content is made unit vectors times 127, prompts are distinct unless given."""
     m = len(account)
@@ -38,7 +44,9 @@ def sample_of(
     when[:, W["prompt"]] = np.arange(m) + 1 if prompt is None else prompt
     unit = np.round(127 * content / np.linalg.norm(content, axis=1, keepdims=True)).astype(np.int8)
     identity = np.arange(m).astype(np.uint64)
-    return Sample(np.asarray(account, np.int32), identity, when, np.zeros((m, 24), np.int16), unit, np.zeros((m, 32), np.int8))
+    return Sample(
+        np.asarray(account, np.int32), identity, when, np.zeros((m, 24), np.int16), unit, np.zeros((m, 32), np.int8)
+    )
 
 
 def drawn(
@@ -52,12 +60,35 @@ def drawn(
 
 def words(rng: np.random.Generator, count: int, of: int = 4000, first: int = 0) -> str:
     """Made-up words, the same for the same numbers."""
-    parts = "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo zu".split()
+    parts = [
+        "ba",
+        "ce",
+        "di",
+        "fo",
+        "gu",
+        "ha",
+        "je",
+        "ki",
+        "lo",
+        "mu",
+        "na",
+        "pe",
+        "ri",
+        "so",
+        "tu",
+        "va",
+        "we",
+        "xi",
+        "yo",
+        "zu",
+    ]
     number = rng.integers(first, first + of, count)
     return " ".join("".join(parts[n // 20**place % 20] for place in range(4)) for n in number)
 
 
-def crowd(seed: int = 0, harvesters: int = HARVESTERS, rows: int = 20, template: str = TEMPLATES["ring"]) -> list[Record]:
+def crowd(
+    seed: int = 0, harvesters: int = HARVESTERS, rows: int = 20, template: str = TEMPLATES["ring"]
+) -> list[Record]:
     """Three days: a ring that divides one list, a class, the users of an app, and people; in the order of time.
 
     ``logprobs``, which the toy bundle's score follows, is true in the ring alone.
@@ -96,10 +127,10 @@ def written(path: Path, records: list[Record]) -> Path:
     return path
 
 
-def after(state: State, scorer: Any, path: Path) -> State:
-    """The state with a file of traffic."""
+def after(state: State, scorer: Any, path: Path | None) -> State:
+    """The state with a file of traffic, or without any."""
     sessions = Names()
     assembler, names, keeper = state.assembler(scorer, sessions)
-    for batch in read(str(path), accounts=names, sessions=sessions, rejects=Rejects()):
+    for batch in read(str(path), accounts=names, sessions=sessions, rejects=Rejects()) if path else ():
         assembler.add(batch)
     return state.after(names, assembler.account_windows(), keeper)

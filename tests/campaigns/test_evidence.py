@@ -1,6 +1,5 @@
 """Evidence: the numbers that convict or clear a group are those that a direct computation gives."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,7 +101,9 @@ def test_the_ratio_is_taken_inside_forms(scorer: Scorer) -> None:
     head = 7 + np.arange(300) % 2
     content[head == 8] += 4
     links = joined(all_pairs(range(10), form=7), all_pairs(range(10), form=8))
-    assert told(scorer, sample_of(account, content, head=head), [range(10)], links=links).ratio == pytest.approx(1, abs=0.2)
+    assert told(scorer, sample_of(account, content, head=head), [range(10)], links=links).ratio == pytest.approx(
+        1, abs=0.2
+    )
 
 
 def test_a_ratio_by_hand(scorer: Scorer) -> None:
@@ -144,7 +145,9 @@ def test_prompts_of_two_groups_are_not_counted_together(scorer: Scorer) -> None:
     """Nor is what one account sends twice."""
     account, content = drawn(6, 6)
     prompt = np.tile([1, 1, 2, 2, 3, 3], 6) + np.repeat([0, 10, 20, 0, 10, 20], 6)
-    assert told(scorer, sample_of(account, content, head=7, prompt=prompt), [[0, 1, 2], [3, 4, 5]]).overlap.tolist() == [0, 0]
+    assert told(
+        scorer, sample_of(account, content, head=7, prompt=prompt), [[0, 1, 2], [3, 4, 5]]
+    ).overlap.tolist() == [0, 0]
 
 
 def test_the_merged_window_is_that_of_merging(scorer: Scorer) -> None:
@@ -176,7 +179,11 @@ def test_what_is_left_without_a_kind_of_link(scorer: Scorer) -> None:
     np.testing.assert_allclose(ev.without["head"], [expit(logit(own[:3]).mean()), 0.6])
     np.testing.assert_allclose(ev.without["content"], [ev.score[0], 0.6])
     np.testing.assert_allclose(ev.without["tail"], [ev.score[0], np.nan])
-    assert {kind: count.tolist() for kind, count in ev.links.items()} == {"head": [6, 0], "tail": [0, 3], "content": [3, 0]}
+    assert {kind: count.tolist() for kind, count in ev.links.items()} == {
+        "head": [6, 0],
+        "tail": [0, 3],
+        "content": [3, 0],
+    }
     assert tuple(ev.without) == KINDS
 
 

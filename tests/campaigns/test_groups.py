@@ -28,7 +28,10 @@ def links_of(edges: list[Edge]) -> Links:
 def ring(members: range, rng: np.random.Generator, density: float = 1.0) -> list[Edge]:
     """Links by head among members."""
     return [
-        (a, b, 0, float(rng.uniform(0.8, 1.2)), RARE) for a in members for b in members if a < b and rng.random() < density
+        (a, b, 0, float(rng.uniform(0.8, 1.2)), RARE)
+        for a in members
+        for b in members
+        if a < b and rng.random() < density
     ]
 
 

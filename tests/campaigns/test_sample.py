@@ -1,5 +1,6 @@
 """The sample of an account is its exchanges with the smallest identities, whatever the order, the cuts and the days."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,7 @@ def held(account: NDArray[Any], identity: NDArray[Any]) -> Ordered:
     """Exchanges whose every column follows from account and identity, so that a mixed row is seen."""
     m = len(account)
     mark = (identity.astype(np.int64) * 31 + account)[:, None]
-    rows = Contributions(
-        *(np.zeros((m, 1), np.int64) for _ in Contributions._fields)
-    )._replace(
+    rows = Contributions(*(np.zeros((m, 1), np.int64) for _ in Contributions._fields))._replace(
         when=mark + np.arange(5),
         text=((mark + np.arange(24)) % 30_000).astype(np.int16),
         sketch=((mark + np.arange(80)) % 127).astype(np.int8),
@@ -65,7 +64,7 @@ def test_the_smallest_identities_of_each_account_are_kept(
     keeper, edges = Keeper(size), sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_WAITING", waiting)
-        for number, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+        for number, (start, stop) in enumerate(itertools.pairwise(edges)):
             keeper.add(held(account[start:stop], identity[start:stop]))
             if number in days:
                 keeper = Keeper(size, before=keeper.finish())

@@ -29,6 +29,7 @@ from training.world.people import Texts
 from training.world.plan import Plan, make_plan
 from training.world.pool import Pool
 from training.world.programs import compile_programs
+from training.world.scaffolds import compile_scaffolds
 from training.world.settings import WorldSettings
 from training.world.write import write_traffic
 
@@ -96,18 +97,26 @@ def open_world(settings: WorldSettings, corpora: Path | None = None) -> tuple[Wo
     texts = Texts(pool, grammar, real)
     compile_programs(texts)
     compile_campaigns(texts)
+    compile_scaffolds(texts)
     pool.seal()
     return World(settings, texts, calendar(settings)), make_plan(texts, settings)
 
 
 def _write_labels(out: Path, world: World, plans: list[Plan], facts: dict[int, Facts]) -> None:
-    """`labels.csv` by the contract, and `groups.csv`: which accounts are operated together, honest ones too."""
+    """`labels.csv` by the contract, and `groups.csv`: which accounts are operated together, honest ones too.
+
+    With look-alikes among them `groups.csv` says which ones they are.
+    """
     seed = world.settings.seed
     real = world.texts.corpora
     uses = ["validate" if real and real.only_measured(p.family) else "train" for p in plans]
     rows = [[account_id(seed, p.index), *told(p, facts[p.index]), use] for p, use in zip(plans, uses, strict=True)]
-    groups = [(row[0], f"group_{p.group:05d}") for row, p in zip(rows, plans, strict=True)]
-    for name, header, lines in (("labels.csv", LABELS, rows), ("groups.csv", ("account_id", "group"), groups)):
+    groups = [[row[0], f"group_{p.group:05d}"] for row, p in zip(rows, plans, strict=True)]
+    columns: tuple[str, ...] = ("account_id", "group")
+    if world.settings.lookalikes.share:
+        groups = [[*row, p.lookalike] for row, p in zip(groups, plans, strict=True)]
+        columns = (*columns, "lookalike")
+    for name, header, lines in (("labels.csv", LABELS, rows), ("groups.csv", columns, groups)):
         with (out / name).open("w", encoding="utf-8", newline="") as f:
             csv.writer(f, lineterminator="\n").writerows([header, *lines])
 

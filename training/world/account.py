@@ -17,10 +17,10 @@ from training.world import campaigns, clocks
 from training.world.clients import clients
 from training.world.events import Calendar, live_through
 from training.world.grammar import CAPABILITIES
+from training.world.lookalikes import honest_text
 from training.world.metadata import MODELS, STOPS, Profile, draw_profile, ja4, models_over_time, sharing, usage
-from training.world.people import Script, Texts, human_text
+from training.world.people import Script, Texts
 from training.world.plan import Plan, style
-from training.world.programs import automation_text, mixed_text
 from training.world.settings import WorldSettings
 
 EPOCH = datetime(2026, 3, 1, tzinfo=UTC)
@@ -107,12 +107,8 @@ def _joined(fresh: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.
 
 def _script(world: World, rnd: Random, p: Plan) -> tuple[Script, str]:
     """The account's text, and a campaign's goal."""
-    if p.kind == "human":
-        return human_text(world.texts, rnd, p.family, p.q), ""
-    if p.kind == "automation":
-        return automation_text(world.texts, rnd, p.family, p.q), ""
-    if p.kind == "mixed":
-        return mixed_text(world.texts, rnd, p.family, p.q), ""
+    if p.kind != "attack":
+        return honest_text(world.texts, rnd, p, world.settings.seed), ""
     c = world.settings.campaigns
     script, marks = campaigns.attack_text(world.texts, rnd, p, world.settings.seed, c.share_templates)
     return script, campaigns.goal(script, marks)

@@ -14,18 +14,24 @@ look-alikes is as it was. Labels do not tell. Left out: how the accounts look an
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from math import gcd, prod
 from random import Random
 from typing import TYPE_CHECKING
 
 from training.world.corpora import RENUMBERED, Corpora, capability
-from training.world.grammar import LANGUAGES, Template, batch, conversation, pick, shuffled
+from training.world.grammar import LANGUAGES, Grammar, Template, batch, pinned, shuffled
 from training.world.people import Person, Script, Texts, human_text, human_workload, own_units
 from training.world.pool import Prompt
 from training.world.programs import (
-    PROGRAMS, automation_names, automation_text, automation_workload, exercises, mixed_text, requests,
-)  # fmt: skip
+    KEY_PROGRAMS,
+    automation_names,
+    automation_text,
+    automation_workload,
+    exercises,
+    mixed_text,
+    requests,
+)
 from training.world.scaffolds import Around, Ask, scaffold, template
 
 if TYPE_CHECKING:
@@ -37,11 +43,12 @@ AGENTS = ("agent_ci", "tool_router", "code_bots")
 PEOPLE = {"app": 0.45, "classroom": 0.35, "company": 0.2}
 DEVELOPERS = {"framework": 0.6, "company": 0.4}
 SHARED_KEYS = {"gateway": 0.6, "app": 0.2, "company": 0.2}
-BY_WORK = {"release": 0.8, "company": 0.2}, {"framework": 0.8, "company": 0.2}, {"vendor": 0.65, "company": 0.35}
+RELEASES = {"release": 0.8, "company": 0.2}
+AGENT_WORK = {"framework": 0.8, "company": 0.2}
+JOBS = {"vendor": 0.65, "company": 0.35}
 RETRIEVAL = {"vendor": 0.4, "framework": 0.4, "company": 0.2}
 PASSES = 3  # times that a vendor's list may be gone through, each time with another template
 APPS = ("text_cleanup", "localisation", "support_bot", "extraction")  # honest templates that apps are made of
-TASKS = ("question", "goal", "instr", "ticket", "toolreq", "codetask")  # slots of tasks where there is no source
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,9 @@ def _suiting(kind: str, family: str) -> dict[str, float]:
         return DEVELOPERS if name == "human_agent" else PEOPLE
     if kind == "mixed":
         return {"classroom": 1.0} if name == "classroom" else SHARED_KEYS
-    evaluations, agents, jobs = BY_WORK
-    return evaluations if name in EVALUATIONS else agents if name in AGENTS else RETRIEVAL if name == "rag_backfill" else jobs
+    if name in EVALUATIONS:
+        return RELEASES
+    return AGENT_WORK if name in AGENTS else RETRIEVAL if name == "rag_backfill" else JOBS
 
 
 def _lasts(corpora: Corpora | None, family: str, wanted: int) -> bool:
@@ -90,7 +98,7 @@ def _lasts(corpora: Corpora | None, family: str, wanted: int) -> bool:
         return True
     if source == "eval_templates" or source in RENUMBERED:
         return False
-    return PASSES * sum(len(u.prompts) for u in corpora.honest_units(source)) >= wanted
+    return PASSES * len({prompt for u in corpora.honest_units(source) for prompt in u.prompts}) >= wanted
 
 
 def member_family(texts: Texts, seed: int, index: int, family: str) -> str:
@@ -153,7 +161,9 @@ def _classroom(v: View) -> Script:
     for t, problem, prompt in sheet:
         said = g.fill(own.choice(known).text, own, None, {slot: [problem]}) if own.random() < words else prompt
         more = min(room, own.choice([0, 0, 1, 2]))
-        asked.append(([said, *(g.fill(own.choice(follow), own, None, {slot: [problem]}) for _ in range(more))], t.capability))
+        asked.append(
+            ([said, *(g.fill(own.choice(follow), own, None, {slot: [problem]}) for _ in range(more))], t.capability)
+        )
         room -= more
     return _among(own, asked, _ordinary(v.texts, own, v.plan, room) if room else Script(lang=lang))
 
@@ -161,10 +171,8 @@ def _classroom(v: View) -> Script:
 def _among(own: Random, asked: list[tuple[list[Prompt], str]], rest: Script) -> Script:
     """Conversations put between those of the rest, together or spread."""
     begins = [i for i, first in enumerate(rest.fresh) if first] + [len(rest)]
-    if own.random() < 0.5:
-        places = [own.choice(begins)] * len(asked)
-    else:
-        places = sorted(own.choice(begins) for _ in asked)
+    together = own.random() < 0.5
+    places = [own.choice(begins)] * len(asked) if together else sorted(own.choice(begins) for _ in asked)
     out, waiting = Script(lang=rest.lang), iter(zip(places, asked, strict=True))
     place, turns = next(waiting)
     for begin, end in zip([*begins], [*begins[1:], begins[-1]], strict=True):
@@ -187,13 +195,12 @@ def _framework(v: View) -> Script:
     around, own, q = scaffold(v.texts, v.shared, "framework"), v.own, v.plan.q
     if v.plan.kind != "automation":
         return _wrapped(_ordinary(v.texts, own, v.plan, q), around, own)
-    source, lang = v.plan.family.partition(":")[2], "en"
+    source = v.plan.family.partition(":")[2]
     if v.texts.corpora and source:
-        work = "agent_ci" if source in RENUMBERED else "batch_tasks"
-        tasks, lang = requests(v.texts, own, f"{work}:{source}", q)
+        work = f"agent_ci:{source}" if source in RENUMBERED else f"batch_tasks:{source}"
     else:
-        slot = "{" + own.choice(TASKS) + "}"
-        tasks = [(v.texts.grammar.fill(slot, own), "tool_use") for _ in range(q)]
+        work = v.plan.family
+    tasks, lang = requests(v.texts, own, work, q)
     return _script([around(prompt, cap, own) for prompt, cap in tasks], lang)
 
 
@@ -201,26 +208,116 @@ def _vendor(v: View) -> Script:
     source = v.plan.family.partition(":")[2]
     if v.texts.corpora and source:
         return _divided(v, v.texts.corpora, source)
-    g, shared = v.texts.grammar, v.shared
-    name = v.plan.family
+    g, shared, name = v.texts.grammar, v.shared, v.plan.family
     lang = batch(g, g.honest[name], shared).templates[0].lang
-    known = sorted((t for t in g.honest[name] if t.lang == lang), key=lambda t: -_inputs(v.texts, t))[:4]
-    chosen = shared.choice([t for t in known if 4 * _inputs(v.texts, t) >= _inputs(v.texts, known[0])])
-    client = batch(g, [chosen], shared, most=1)
-    size = _inputs(v.texts, chosen)
-    items = islice(_shard(v, size), v.plan.q)
-    given = (_input(v.texts, chosen, k) for _, k in items)
-    return _script([client.prompt(v.own, slots) for slots in given], lang)
+    known = sorted((t for t in g.honest[name] if t.lang == lang), key=lambda t: -_inputs(g, t))
+    client = pinned(g, shared, [shared.choice(known[:3])])
+    asked = client.templates[0]
+    parts = islice(_shard(v, _inputs(g, asked)), v.plan.q)
+    return _script([client.prompt(v.own, _input(g, asked, k)) for _, k in parts], lang)
 
 
 def _divided(v: View, corpora: Corpora, source: str) -> Script:
-    """A source's list in the group's order, the member's part of it in the group's template."""
+    """The member's part of a source's list, in the group's template; a next pass asks another thing."""
     units = corpora.honest_units(source)
-    listed = [(piece, u) for u in units for piece in u.pieces]
-    name, asks, around = v.plan.family.partition(":")[0], [], None
+    known = {prompt: (piece, u) for u in units for prompt, piece in zip(u.prompts, u.pieces, strict=True)}
+    listed, lang = list(known.values()), units[0].lang
+    passes: dict[int, Around] = {}
+    script = Script(lang=lang)
     for turn, k in islice(_shard(v, len(listed)), v.plan.q):
-        if k_turn := (around is None or turn != at):
-            around, at = _pass(v, name, units[0].lang, turn), turn
+        if turn not in passes:
+            passes[turn] = _asked(v, lang, turn)
         piece, unit = listed[k]
-        asks.append(around([piece], capability(unit), v.own))
-    return _script(asks, units[0].lang)
+        prompt, cap = passes[turn]([piece], capability(unit), v.own)
+        script.add([prompt], cap)
+    return script
+
+
+def _asked(v: View, lang: str, turn: int) -> Around:
+    """What a vendor puts around each item in a pass over its list: a template of the workload, else a scaffold."""
+    rnd = Random(f"{v.name}/pass {turn}")
+    return template(v.texts, rnd, (v.plan.family.partition(":")[0],), lang) or scaffold(v.texts, rnd, "vendor")
+
+
+def _shard(v: View, n: int) -> Iterator[tuple[int, int]]:
+    """(pass, item) of a list of `n` in the group's order: every so-many-th or a stretch, from `before` on."""
+    p, shared = v.plan, Random(f"{v.name}/order")
+    of, start = min(p.of, n), shared.randrange(n)
+    step = next(s for s in iter(lambda: shared.randint(1, n), 0) if gcd(s, n) == 1)
+    number, stretch = p.number % of, shared.random() < 0.5
+    mine = range(number * n // of, (number + 1) * n // of) if stretch else range(number, n, of)
+    for at in count(p.before):
+        turn, k = divmod(at, len(mine))
+        yield turn, (start + step * mine[k]) % n
+
+
+def _open(g: Grammar, asked: Template) -> list[str]:
+    """The slots of a template that differ from prompt to prompt, each once."""
+    parts = [part for part in g.compile(asked.text) if not isinstance(part, int)]
+    return sorted({name for kind, name in parts if kind == ""})
+
+
+def _inputs(g: Grammar, asked: Template) -> int:
+    """How many different prompts a template makes of the slots' values."""
+    return prod(len(g.slots[name]) for name in _open(g, asked))
+
+
+def _input(g: Grammar, asked: Template, k: int) -> dict[str, list[int]]:
+    """The k-th of them: a value for each slot."""
+    given = {}
+    for name in _open(g, asked):
+        k, at = divmod(k, len(g.slots[name]))
+        given[name] = [g.slots[name][at]]
+    return given
+
+
+def _gateway(v: View) -> Script:
+    """The group's people, each a little at every key, among the programs of such a key."""
+    texts, own, shared = v.texts, v.own, v.shared
+    programs, people = KEY_PROGRAMS.get(v.plan.family, 0.0), shared.randint(6, 20) + 2 * v.plan.of
+    jobs = [automation_workload(shared, shared.choice(automation_names(texts)), texts.corpora) for _ in range(2)]
+    script, known = Script(lang="many"), {}
+    while len(script) < v.plan.q:
+        if own.random() < programs:
+            script.join(automation_text(texts, own, own.choice(jobs), own.randint(3, 20)))
+            continue
+        who = own.randrange(people)
+        if who not in known:
+            known[who] = _Somebody(v, who)
+        for _ in range(own.randint(1, 3)):
+            known[who].talk(script, own)
+    return script.cut(v.plan.q)
+
+
+class _Somebody:
+    """One of a gateway's people as seen at one key: the same person at all, no conversation at two."""
+
+    def __init__(self, v: View, number: int) -> None:
+        rnd, corpora = Random(f"{v.name}/person {number}"), v.texts.corpora
+        name, _, source = human_workload(rnd, corpora).partition(":")
+        units, lang = own_units(rnd, source, corpora, False, 40 * v.plan.of) if corpora and source else (iter(()), "")
+        lang = lang or ("en" if rnd.random() < 0.5 else rnd.choice(LANGUAGES))
+        self.person = Person(v.texts.grammar, rnd, name, lang, lang)
+        self.person.rnd = v.own
+        self.units = islice(units, v.plan.number, None, v.plan.of)
+
+    def talk(self, script: Script, own: Random) -> None:
+        """A conversation: of the person's own, where there is one left, else of the grammar."""
+        unit = next(self.units, None) if own.random() < 0.85 else None
+        if unit:
+            script.add([[piece] for piece in unit.pieces[:30]], capability(unit), unit.gaps[:30] if unit.gaps else None)
+        else:
+            script.add(*self.person.conversation())
+
+
+def _script(asks: Sequence[Ask], lang: str) -> Script:
+    script = Script(lang=lang)
+    for prompt, cap in asks:
+        script.add([prompt], cap)
+    return script
+
+
+MAKERS = {
+    "app": _app, "classroom": _classroom, "release": _release, "framework": _framework, "vendor": _vendor,
+    "company": _company, "gateway": _gateway,
+}  # fmt: skip

@@ -70,7 +70,7 @@ def human_text(texts: Texts, rnd: Random, workload: str, q: int, cover: bool = F
     """A person's turns: mostly one occupation and language, a little of everything else."""
     name, _, source = workload.partition(":")
     corpora = texts.corpora
-    own, spoken = _own_units(rnd, source, corpora, cover, q) if corpora and source else (iter(()), "")
+    own, spoken = own_units(rnd, source, corpora, cover, q) if corpora and source else (iter(()), "")
     lang = spoken or ("en" if rnd.random() < 0.5 else rnd.choice(LANGUAGES))
     person = Person(texts.grammar, rnd, name, lang, rnd.choice(LANGUAGES) if rnd.random() < 0.15 else lang)
     script = Script(lang=lang)
@@ -111,7 +111,7 @@ class Person:
         return asked + [agent.prompt(self.rnd)[0] for _ in range(min(40, 2 + int(self.rnd.expovariate(1 / 10))))]
 
 
-def _own_units(rnd: Random, source: str, corpora: Corpora, cover: bool, q: int) -> tuple[Iterator[Unit], str]:
+def own_units(rnd: Random, source: str, corpora: Corpora, cover: bool, q: int) -> tuple[Iterator[Unit], str]:
     """A person's share of a source, in random order, each unit once; of many-language sources one or two languages."""
     groups = corpora.by_language(source, cover)
     langs = sorted(groups)

@@ -17,6 +17,7 @@ from training.world.campaigns import families
 from training.world.clients import draw_client
 from training.world.clocks import API_CLASSES, CLASSES
 from training.world.corpora import built_in_part
+from training.world.lookalikes import lookalike, member_family
 from training.world.people import Texts, human_workload
 from training.world.programs import MIXED, automation_names, automation_workload
 from training.world.settings import WorldSettings
@@ -34,7 +35,8 @@ class Plan:
     """One account: works on shard `number` of `of` of its group; `share` is 0 for honest accounts.
 
     `start` and `span` are days; `before` is how many harvesting requests earlier accounts of its shard have sent;
-    `phase` is probe, scale, standby or steady; `evasions` are (name, strength) pairs, of honest groups their `HABITS`.
+    `phase` is probe, scale, standby or steady; `evasions` are (name, strength) pairs, of honest groups their `HABITS`;
+    `lookalike` is what an honest group shares its text as, and `before` then counts a vendor's requests.
     """
 
     index: int
@@ -52,6 +54,7 @@ class Plan:
     before: int
     phase: str
     evasions: tuple[tuple[str, float], ...]
+    lookalike: str = ""
 
     def strength(self, name: str) -> float:
         return next((s for n, s in self.evasions if n == name), 0.0)
@@ -64,7 +67,8 @@ def make_plan(texts: Texts, settings: WorldSettings) -> list[Plan]:
     order = [int(i) for i in rng.permutation(settings.accounts)]
     shares = {k: getattr(settings.kinds, k) for k in ("human", "automation", "mixed", "attack")}
     edges = np.round(np.cumsum([0.0, *shares.values()]) * settings.accounts).astype(int)
-    largest = max(1, min(settings.campaigns.largest, *(int(n) // 20 for n in np.diff(edges, prepend=0) if n)))
+    fewest = settings.campaigns.fewest
+    largest = max(1, min(settings.campaigns.largest, *(int(n) // fewest for n in np.diff(edges, prepend=0) if n)))
     plans: list[Plan] = []
     group = 0
     for kind, low, high in zip(shares, edges[:-1], edges[1:], strict=True):
@@ -104,7 +108,7 @@ def _groups(
         yield from [(accounts, next(names))] if accounts else []
         return
     while accounts:
-        size = min(int(rnd.paretovariate(1.1)), largest, accounts)
+        size = min(int(settings.campaigns.smallest * rnd.paretovariate(1.1)), largest, accounts)
         yield size, next(names)
         accounts -= size
 
@@ -148,6 +152,9 @@ def _group(
     clock, client = _clock(rnd, kind, family, evasions, s), draw_client(rnd, allowed).name
     shards, generations = _rotation(rnd, kind, len(indices), s)
     lives = _lives(rnd, kind, family, q, shards, generations, evasions, s)
+    alike = lookalike(texts, s.seed, group, kind, family, q, s.lookalikes.share)
+    if alike == "release":
+        lives = _released(group, lives, s)
     several = families(texts) if s.campaigns.single and kind == "attack" and not s.campaigns.families else []
     before, plans = [0] * shards, []
     named = tuple(evasions.items())
@@ -155,10 +162,11 @@ def _group(
         own = clock if rnd.random() < 0.75 else _clock(rnd, kind, family, evasions, s)
         share, at = (_share(rnd, size, s) if kind == "attack" else 0.0), i % shards
         name = several[at % len(several)] if several else family
-        plans.append(
-            Plan(index, kind, name, group, at, shards, own, client, size, share, start, span, before[at], phase, named)
-        )
-        before[at] += round(share * size)
+        if alike == "framework":
+            name = member_family(texts, s.seed, index, family)
+        who = (index, kind, name, group, at, shards, own, client, size, share)
+        plans.append(Plan(*who, start, span, before[at], phase, named, alike))
+        before[at] += size if alike == "vendor" else round(share * size)
     return plans
 
 
@@ -205,6 +213,14 @@ def _lives(
         ends[i % shards] = start + span
         lives.append((round(start, 5), round(span, 5), phase if kind == "attack" else "steady"))
     return lives
+
+
+def _released(group: int, lives: list[tuple[float, float, str]], s: WorldSettings) -> list[tuple[float, float, str]]:
+    """The lives of a group that measures a new model: within two days of its release, or of any day without one."""
+    rnd = Random(f"{s.seed}/release/{group}")
+    day = rnd.choice(s.events.releases or (rnd.uniform(0.0, 0.8),)) * s.days
+    starts = [round(min(day + 2 * rnd.random() ** 2, s.days - SHORTEST), 5) for _ in lives]
+    return [(start, min(span, s.days - start), phase) for start, (_, span, phase) in zip(starts, lives, strict=True)]
 
 
 def _clock(rnd: Random, kind: str, family: str, evasions: Mapping[str, float], s: WorldSettings) -> str:

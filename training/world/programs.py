@@ -6,7 +6,7 @@ source, and its name becomes `workload:source`. Left out: when requests are sent
 """
 
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import cycle, islice
 from random import Random
 
 from training.world.corpora import Corpora, Unit, capability, slotted
@@ -37,6 +37,7 @@ AUTOMATION: dict[str, tuple[str, ...]] = {
 }
 BUILT_IN = ("red_team", "audit")  # programs that only the grammar has text for
 MIXED = ("gateway", "gateway_jobs", "team_key", "classroom", "router")
+KEY_PROGRAMS = {"gateway_jobs": 0.15, "team_key": 0.3, "router": 0.5}  # how often a program uses the key
 REPEATED = {
     "nightly_eval": 1.0, "cot_eval": 0.9, "model_comparison": 1.0, "judging": 0.4, "agent_ci": 0.3, "red_team": 0.5,
 }  # fmt: skip
@@ -64,6 +65,13 @@ def automation_text(texts: Texts, rnd: Random, workload: str, q: int) -> Script:
         if len(script) >= q:
             break
     return script
+
+
+def requests(texts: Texts, rnd: Random, workload: str, n: int) -> tuple[list[tuple[Prompt, str | None]], str]:
+    """The first `n` prompts of a program's list, and their language."""
+    name, _, source = workload.partition(":")
+    script = Script()
+    return list(islice(_items(texts, rnd, name, source, script, n), n)), script.lang
 
 
 def _reshuffled(rnd: Random, listed: list[tuple[Prompt, str | None]]) -> Prompts:
@@ -162,7 +170,7 @@ def mixed_text(texts: Texts, rnd: Random, workload: str, q: int) -> Script:
     """Many people behind one key, perhaps with programs."""
     if workload == "classroom":
         return _classroom(texts, rnd, q)
-    programs = {"gateway_jobs": 0.15, "team_key": 0.3, "router": 0.5}.get(workload, 0.0)
+    programs = KEY_PROGRAMS.get(workload, 0.0)
     names = [rnd.choice(automation_names(texts)) for _ in range(2)]
     jobs = [automation_workload(rnd, name, texts.corpora) for name in names]
     script = Script(lang="many")
@@ -177,8 +185,8 @@ def mixed_text(texts: Texts, rnd: Random, workload: str, q: int) -> Script:
 def _classroom(texts: Texts, rnd: Random, q: int) -> Script:
     """Pupils with the same exercises, each in their own words, and a teacher who prepares."""
     g = texts.grammar
-    lang = rnd.choice(["en", "en", *(tongue for tongue in LANGUAGES if _exercises(g.honest["human_study"], tongue)[1])])
-    slot, pool = _exercises(g.honest["human_study"], lang)
+    lang = rnd.choice(["en", "en", *(tongue for tongue in LANGUAGES if exercises(g.honest["human_study"], tongue)[1])])
+    slot, pool = exercises(g.honest["human_study"], lang)
     sheet = rnd.sample(list(g.slots[slot]), min(len(g.slots[slot]), rnd.randint(4, 15)))
     follow = g.follow.get(("human_study", lang)) or g.follow["human_chat", lang]
     script = Script(lang=lang)
@@ -191,7 +199,7 @@ def _classroom(texts: Texts, rnd: Random, q: int) -> Script:
     return script.cut(q)
 
 
-def _exercises(templates: list[Template], lang: str) -> tuple[str, list[Template]]:
+def exercises(templates: list[Template], lang: str) -> tuple[str, list[Template]]:
     """The slot of a language's exercises and the templates that hold it."""
     slot = slot_of("problem", lang)
     return slot, [t for t in templates if t.lang == lang and holds(t, [slot])]

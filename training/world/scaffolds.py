@@ -59,16 +59,21 @@ RULES = (
     "End with one question back.", "Stay on {topic} and what belongs to it.", "Today is {date}.",
 )  # fmt: skip
 MARKS = (
-    ("\n\nUser: ", "\nAssistant:"), ("\n\nQuestion: ", "\nAnswer:"), ("\n\nTask: ", ""), ("\n\n### Input\n", "\n\n### Response\n"),
-    ("\n\nMessage:\n\"\"\"\n", "\n\"\"\""), ("\n\n", ""), ("\n\n<request>\n", "\n</request>"), ("\n\nItem:\n", "\n\nResult:"),
-    ("\n---\n", "\n---\nReply:"), ("\n\nQuestion: ", "\nThought:"),
+    ("\n\nUser: ", "\nAssistant:"), ("\n\nQuestion: ", "\nAnswer:"), ("\n\nTask: ", ""), ("\n\n", ""),
+    ("\n\n### Input\n", "\n\n### Response\n"), ('\n\nMessage:\n"""\n', '\n"""'), ("\n---\n", "\n---\nReply:"),
+    ("\n\n<request>\n", "\n</request>"), ("\n\nItem:\n", "\n\nResult:"), ("\n\nQuestion: ", "\nThought:"),
 )  # fmt: skip
 BREAKS = ("\n", " ", "\n- ")
 
 
 def compile_scaffolds(texts: Texts) -> None:
     """The literals of all scaffolds, so that the pool is complete before it is sealed."""
-    for text in [*(head for heads in HEADS.values() for head in heads), *RULES, *BREAKS, *(m for two in MARKS for m in two)]:
+    for text in [
+        *(head for heads in HEADS.values() for head in heads),
+        *RULES,
+        *BREAKS,
+        *(m for two in MARKS for m in two),
+    ]:
         texts.grammar.compile(text)
 
 

@@ -56,12 +56,16 @@ class Volume:
 class Campaigns:
     """Campaigns: sizes up to `largest` accounts (or one `single` campaign of all), and what their accounts share.
 
+    Sizes follow a Pareto law from `smallest` on, for honest groups as well, and no group has more than one part in
+    `fewest` of the smallest kind of accounts.
     `probe` is the share of accounts that compare techniques before the rest scales up; `standby` and `reaim` are
     probabilities that banned accounts are replaced and that a new model is taken up within a day. What is shared
     can be switched off one by one. `families` and `clients` keep only those named.
     """
 
+    smallest: int = 1
     largest: int = 40
+    fewest: int = 20
     single: bool = False
     probe: float = 0.05
     standby: float = 0.25
@@ -75,6 +79,8 @@ class Campaigns:
 
     def __post_init__(self) -> None:
         check(self.largest >= 1, "campaigns.largest", "1 or more", self.largest)
+        check(1 <= self.smallest <= self.largest, "campaigns.smallest", "1 to campaigns.largest", self.smallest)
+        check(self.fewest >= 1, "campaigns.fewest", "1 or more", self.fewest)
         for name in ("probe", "standby", "reaim"):
             check(0 <= getattr(self, name) <= 1, f"campaigns.{name}", "0 to 1", getattr(self, name))
 
@@ -136,6 +142,16 @@ class Events:
 
 
 @dataclass(frozen=True)
+class Lookalikes:
+    """Honest groups that share text as campaigns do: `share` of those of at least three accounts."""
+
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(0 <= self.share <= 1, "lookalikes.share", "a share of honest groups, 0 to 1", self.share)
+
+
+@dataclass(frozen=True)
 class WorldSettings:
     """All settings of a world. The same settings and corpora give the same bytes.
 
@@ -158,6 +174,7 @@ class WorldSettings:
     campaigns: Campaigns = field(default_factory=Campaigns)
     evasions: Evasions = field(default_factory=Evasions)
     events: Events = field(default_factory=Events)
+    lookalikes: Lookalikes = field(default_factory=Lookalikes)
 
     def __post_init__(self) -> None:
         check(self.accounts >= 8, "accounts", "at least 8 accounts", self.accounts)
@@ -181,6 +198,15 @@ PRESETS: dict[str, dict[str, object]] = {
         "kinds": {"human": 0.33, "automation": 0.22, "mixed": 0.09, "attack": 0.36},
         "volume": {"daily": 220.0, "largest": 3000, "busy": 0.14, "busy_least": 1600},
         "evasions.weights": (0.2, 0.2, 0.2, 0.2, 0.2),
+    },
+    "groups": {
+        "accounts": 10_000, "days": 14, "seed": 20261127, "uses": ("train", "validate"),
+        "kinds": {"human": 0.4, "automation": 0.4, "mixed": 0.0, "attack": 0.2},
+        "volume": {"median": 100.0, "daily": 20.0},
+        "campaigns": {"smallest": 5, "largest": 200, "fewest": 10},
+        "evasions": {"shares": (0.05, 0.1, 0.2, 0.5, 1.0), "weights": (0.08, 0.12, 0.25, 0.25, 0.3)},
+        "evasions.identity": {"probability": 1.0, "low": 1.0, "high": 1.0},
+        "lookalikes.share": 0.5,
     },
     "reported-campaign": {
         "accounts": 25_000, "days": 45, "rows_a_file": 500_000,
