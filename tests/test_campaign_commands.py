@@ -35,12 +35,6 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(tmp_path_factory.mktemp("traffic") / "t.jsonl", crowd())
 
 
-@pytest.fixture(autouse=True)
-def _small_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resolution that finds groups in traffic of a hundred accounts; see campaigns/test_groups.py."""
-    monkeypatch.setattr("fingerprint.campaigns.groups.RESOLUTION", 1.0)
-
-
 def run(*arguments: object, stdin: str | None = None) -> Result:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -259,9 +253,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, traffic: Path, bundle: Path
     folder = tmp_path_factory.mktemp("shared")
     (folder / "key").write_text(KEY)
     (folder / "other").write_text(OTHER)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fingerprint.campaigns.groups.RESOLUTION", 1.0)
-        (row, *_) = campaigns(traffic, bundle, folder / "c.csv", "--cases", folder / "cases")
+    (row, *_) = campaigns(traffic, bundle, folder / "c.csv", "--cases", folder / "cases")
     case = folder / "cases" / row["campaign_id"]
     out = folder / "shared.json"
     result = run("share", case, "--key", folder / "key", "--provider", "Example AI", "--out", out)

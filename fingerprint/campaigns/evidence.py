@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fingerprint.campaigns.links import KINDS, Links
+from fingerprint.campaigns.links import KINDS, Links, sums
 from fingerprint.campaigns.sample import Sample
 from fingerprint.features import compute
-from fingerprint.kernels.layout import AT, EMPTY_MAX, EMPTY_MIN, N_MINIMA, N_SUMS, SKETCH_ONE, W
+from fingerprint.kernels.layout import AT, EMPTY_MAX, EMPTY_MIN, N_MINIMA, N_SUMS, W
 from fingerprint.scorer import Scorer
 
 __all__ = ["ACT", "REVIEW", "Evidence", "account_scores", "false_discovery", "gather"]
@@ -153,25 +153,23 @@ def _ratio(sample: Sample, of_row: NDArray[np.int64], rows: NDArray[np.bool_], c
     at = np.flatnonzero(rows)
     cell = np.unique(_key(of_row[at], sample.when[at, W["head"]]), return_inverse=True)[1]
     entry = np.unique(cell * np.int64(2**32) + sample.account[at], return_inverse=True)[1]
-    vectors = sample.content[at].astype(np.float64) / SKETCH_ONE
     entries, cells = int(entry.max(initial=-1)) + 1, int(cell.max(initial=-1)) + 1
     cell_of, group_of = np.zeros(entries, np.int64), np.zeros(cells, np.int64)
     cell_of[entry], group_of[cell] = cell, of_row[at]
     n_entry, n_cell = np.bincount(entry, minlength=entries), np.bincount(cell, minlength=cells)
-    by_entry, by_cell = _sums(vectors, entry, entries), _sums(vectors, cell, cells)
+    by = np.argsort(entry, kind="stable")
+    total, squares = sums([sample.content], at[by], np.searchsorted(entry[by], np.arange(entries)))
+    by_entry, order = total.astype(np.float64), np.argsort(cell_of, kind="stable")
+    by_cell = np.add.reduceat(by_entry[order], np.searchsorted(cell_of[order], np.arange(cells)))
     square = np.bincount(cell_of, (by_entry**2).sum(1) / n_entry, cells)
-    within = np.bincount(cell, (vectors**2).sum(1), cells) - square
+    within = np.bincount(cell_of, squares, cells) - square
     between = square - (by_cell**2).sum(1) / n_cell
     members = np.bincount(cell_of, minlength=cells)
-    total = [np.bincount(group_of, part, count) for part in (between, members - 1, within, n_cell - members)]
+    four = [np.bincount(group_of, part, count) for part in (between, members - 1, within, n_cell - members)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = (total[0] / total[1]) / (total[2] / total[3])
-    return np.where(np.isfinite(ratio), np.maximum(ratio, 0.0), np.nan)
-
-
-def _sums(vectors: NDArray[np.float64], label: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    by = np.argsort(label, kind="stable")
-    return np.add.reduceat(vectors[by], np.searchsorted(label[by], np.arange(count)))
+        ratio = (four[0] / four[1]) / (four[2] / four[3])
+    known = np.isfinite(ratio) & (four[3] > 0) & (four[2] > 1e-6)  # sums are of float32
+    return np.where(known, np.maximum(ratio, 0.0), np.nan)
 
 
 def _overlap(sample: Sample, of_row: NDArray[np.int64], rows: NDArray[np.bool_], count: int) -> NDArray[np.float64]:

@@ -17,7 +17,8 @@ __all__ = ["LEAST_ACCOUNTS", "communities"]
 
 LEAST_ACCOUNTS = 3
 NEAREST = 15  # links of an account that count
-RESOLUTION = 30.0  # small communities: what belongs together is joined by evidence, strangers never leave each other
+COMMUNITY = 13_000.0  # link weight of a large community: resolution rises with the traffic, communities do not grow
+LEAST_RESOLUTION = 0.5  # in little traffic: at 1 a single clique of uneven links is already cut in two
 CONTENT_WEIGHT = 0.6  # of a link by content alone, in units of a form that one account in e has
 _NEARER = 0.05  # a link at the limit of what is linked still counts a little
 
@@ -36,15 +37,26 @@ def _heaviest(graph: sparse.csr_matrix) -> sparse.csr_matrix:
     return half.maximum(half.T).tocsr()
 
 
+def _core(graph: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The graph without accounts that hang on one link, again and again: one link is no tie (2-core, Seidman 1983)."""
+    while True:
+        degree = np.diff(graph.indptr)
+        if not (degree == 1).any():
+            return graph
+        keep = sparse.diags_array((degree > 1).astype(float))
+        graph = sparse.csr_matrix(keep @ graph @ keep)
+        graph.eliminate_zeros()
+
+
 def communities(links: Links, accounts: int) -> list[NDArray[np.int64]]:
     """Members (account numbers, rising) of each group of at least ``LEAST_ACCOUNTS``, by first member."""
     from sknetwork.clustering import Leiden
 
     graph = sparse.csr_matrix((_weights(links), (links.a, links.b)), shape=(accounts, accounts))
-    graph = _heaviest((graph + graph.T).tocsr())
+    graph = _core(_heaviest((graph + graph.T).tocsr()))
     if not graph.nnz:
         return []
-    label = Leiden(resolution=RESOLUTION, random_state=0).fit_predict(graph)
+    label = Leiden(resolution=max(LEAST_RESOLUTION, graph.sum() / COMMUNITY), random_state=0).fit_predict(graph)
     linked = np.flatnonzero(np.diff(graph.indptr) > 0)
     by = linked[np.argsort(label[linked], kind="stable")]
     parts = np.split(by, np.flatnonzero(np.diff(label[by])) + 1)

@@ -13,6 +13,7 @@ cost no more than rare ones, because inside a form too only neighbours are compa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from fingerprint.campaigns.sample import Sample
 from fingerprint.kernels.layout import SKETCH_ONE, W
 
-__all__ = ["KINDS", "Links", "find_links"]
+__all__ = ["KINDS", "Links", "find_links", "sums"]
 
 KINDS = ("head", "tail", "content")
 LEAF = 12  # accounts of a leaf are all compared
@@ -54,10 +55,19 @@ class _Means(NamedTuple):
     scatter: NDArray[np.float32]  # sum of squared distances to the account's mean
 
 
-def _vectors(sample: Sample, kind: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """What is compared: content, and without a shared form its structure too; float32[k, 32 or 64]."""
-    parts = [sample.content[rows]] if kind != "content" else [sample.content[rows], sample.form[rows]]
-    return np.concatenate(parts, 1).astype(np.float32) / np.float32(SKETCH_ONE)
+def sums(
+    parts: Sequence[NDArray[np.int8]], rows: NDArray[np.int64], starts: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Sums over runs of ``rows``, from each of ``starts``, of vectors int8[m, 32] side by side, by their length:
+    float32[runs, 32 parts], and of their squared lengths float64[runs]. By whole runs at a time: rows are many."""
+    total, squares = np.empty((len(starts), 32 * len(parts)), np.float32), np.empty(len(starts))
+    ends = np.r_[starts[1:], len(rows)]
+    for at in range(0, len(starts), _CHUNK // 8):
+        runs = slice(at, min(at + _CHUNK // 8, len(starts)))
+        some, begin = rows[starts[at] : ends[runs.stop - 1]], starts[runs] - starts[at]
+        vectors = np.concatenate([part[some] for part in parts], 1).astype(np.float32) / np.float32(SKETCH_ONE)
+        total[runs], squares[runs] = np.add.reduceat(vectors, begin), np.add.reduceat((vectors**2).sum(1), begin)
+    return total, squares
 
 
 def _means(sample: Sample, kind: str) -> _Means:
@@ -72,11 +82,9 @@ def _means(sample: Sample, kind: str) -> _Means:
     form, account, n = form[starts[starts_kept]], account[starts[starts_kept]], n[keep]
     if not len(n):
         return _Means(form, account, n, np.empty((0, 1), np.float32), np.empty(0, np.float32))
-    vectors = _vectors(sample, kind, rows)
-    begin = np.cumsum(n) - n
-    total = np.add.reduceat(vectors, begin)
-    squares = np.add.reduceat((vectors**2).sum(1), begin)
-    mean = total / n[:, None]
+    parts = [sample.content, sample.form] if kind == "content" else [sample.content]
+    total, squares = sums(parts, rows, np.cumsum(n) - n)
+    mean = total / n[:, None].astype(np.float32)
     return _Means(form, account, n, mean, np.maximum(squares - n * (mean**2).sum(1), 0))
 
 

@@ -26,12 +26,6 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     return Scorer.load(toy_bundle(tmp_path_factory.mktemp("bundles") / "toy"))
 
 
-@pytest.fixture(autouse=True)
-def _small_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resolution that finds groups in traffic of a hundred accounts; see test_groups."""
-    monkeypatch.setattr("fingerprint.campaigns.groups.RESOLUTION", 1.0)
-
-
 @pytest.fixture(scope="module")
 def read(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> State:
     """The crowd, read at once; tests take a copy."""

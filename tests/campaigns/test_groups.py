@@ -94,7 +94,6 @@ def test_no_links_are_no_groups() -> None:
     assert found([], 5, others=0) == []
 
 
-@pytest.mark.xfail(reason="modularity at this resolution cuts up what has over 1/30 of all links", strict=True)
 def test_a_campaign_without_other_links_beside_it_is_found() -> None:
     assert found(ring(range(12), np.random.default_rng(7)), 100, others=0) == [list(range(12))]
 

@@ -94,7 +94,7 @@ def open_world(settings: WorldSettings, corpora: Path | None = None) -> tuple[Wo
         real = Corpora(
             corpora, settings.uses, pool=pool, part=settings.part, exclude=settings.exclude, own=settings.own_text
         )
-    texts = Texts(pool, grammar, real)
+    texts = Texts(pool, grammar, real, settings.part)
     compile_programs(texts)
     compile_campaigns(texts)
     compile_scaffolds(texts)

@@ -110,7 +110,8 @@ def _script(world: World, rnd: Random, p: Plan) -> tuple[Script, str]:
     if p.kind != "attack":
         return honest_text(world.texts, rnd, p, world.settings.seed), ""
     c = world.settings.campaigns
-    script, marks = campaigns.attack_text(world.texts, rnd, p, world.settings.seed, c.share_templates)
+    software = 0.7 * world.settings.lookalikes.share  # as many honest groups have a text of software around requests
+    script, marks = campaigns.attack_text(world.texts, rnd, p, world.settings.seed, c.share_templates, software)
     return script, campaigns.goal(script, marks)
 
 

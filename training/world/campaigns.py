@@ -18,6 +18,7 @@ from training.world.corpora import Corpora, Unit, capability
 from training.world.grammar import Batch, Grammar, Template, batch, holds, pinned, shuffled, slot_of
 from training.world.people import Script, Texts, human_text, human_workload
 from training.world.pool import Prompt
+from training.world.scaffolds import HEADS, scaffold
 
 if TYPE_CHECKING:
     from training.world.plan import Plan
@@ -82,12 +83,20 @@ class Harvest:
         return self.texts.grammar
 
 
-def attack_text(texts: Texts, rnd: Random, plan: "Plan", seed: int, together: bool) -> tuple[Script, list[bool]]:
-    """An account's turns, and which of them harvest; `together`: templates and list are the campaign's."""
+def attack_text(
+    texts: Texts, rnd: Random, plan: "Plan", seed: int, together: bool, software: float = 0.0
+) -> tuple[Script, list[bool]]:
+    """An account's turns, and which of them harvest; `together`: templates and list are the campaign's.
+
+    A share `software` of campaigns stand behind an app, a framework or a firm: its text is around what they harvest.
+    """
     wanted = plan.q if plan.share == 1 else max(1, round(plan.share * plan.q))
     campaign = Random(f"{seed}/campaign/{plan.group}/{plan.family}" if together else f"{seed}/alone/{plan.index}")
     h = Harvest(texts, plan, campaign, rnd)
     harvest = list(islice(_requests(h), wanted))
+    if software and (behind := Random(f"{seed}/software/{plan.group}")).random() < software:
+        around = scaffold(texts, behind, behind.choice(sorted(HEADS)))
+        harvest = [around(prompt, cap, rnd) for prompt, cap in harvest]
     return _covered(h, harvest, plan.q)
 
 

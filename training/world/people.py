@@ -29,11 +29,12 @@ HUMAN_SOURCES = {
 
 
 class Texts(NamedTuple):
-    """Where text comes from: the pool, the grammar over it, and the real sources if there are any."""
+    """Where text comes from: the pool, the grammar over it, the real sources if there are any, and the world's part."""
 
     pool: Pool
     grammar: Grammar
     corpora: Corpora | None
+    part: str = "all"
 
 
 @dataclass

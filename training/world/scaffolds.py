@@ -1,11 +1,13 @@
 """What honest software puts around other people's requests: the constant text of an app, a framework, a job, a firm.
 
-A scaffold is a head and a tail drawn once, a template is one of the grammar's honest ones with a hole for a text.
-Whoever draws with the same Random gets the same. Left out: which groups of accounts share one (lookalikes).
+Campaigns in worlds with look-alikes stand behind such software as well, so that it tells nothing. A scaffold is a
+head and a tail drawn once, a template is one of the grammar's honest ones with a hole for a text. Whoever draws with
+the same Random gets the same. Left out: which groups of accounts share one (lookalikes).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 from training.world.grammar import holds, pinned, slot_of
 from training.world.people import Texts
@@ -77,13 +79,18 @@ def compile_scaffolds(texts: Texts) -> None:
         texts.grammar.compile(text)
 
 
+def _of_part(choices: Sequence[Any], part: str) -> Sequence[Any]:
+    """What a world of this part may draw from: worlds of different parts share no head, rule or mark."""
+    return choices if part == "all" else choices[::2] if part == "train" else choices[1::2]
+
+
 def scaffold(texts: Texts, rnd: Random, use: str) -> Around:
     """A head with some rules before every request, and a tail after it, at times with rules as well."""
-    g, gap = texts.grammar, rnd.choice(BREAKS)
-    rules = [g.fill(gap, rnd) + g.fill(rule, rnd) for rule in rnd.sample(RULES, rnd.randint(0, 5))]
-    before, after = rnd.choice(MARKS)
+    g, gap, part = texts.grammar, rnd.choice(BREAKS), texts.part
+    rules = [g.fill(gap, rnd) + g.fill(rule, rnd) for rule in rnd.sample(_of_part(RULES, part), rnd.randint(0, 5))]
+    before, after = rnd.choice(_of_part(MARKS, part))
     late = len(rules) if rnd.random() < 0.7 else rnd.randint(0, len(rules))
-    head = [*g.fill(rnd.choice(HEADS[use]), rnd), *_flat(rules[:late]), *g.fill(before, rnd)]
+    head = [*g.fill(rnd.choice(_of_part(HEADS[use], part)), rnd), *_flat(rules[:late]), *g.fill(before, rnd)]
     tail = [*_flat(rules[late:]), *g.fill(after, rnd)]
     return lambda prompt, cap, own: ([*head, *prompt, *tail], cap)
 
