@@ -95,7 +95,7 @@ def gather(
         false_discovery(p),
         _ratio(sample, of_row, linking, count),
         _overlap(sample, of_row, linking, count),
-        _together(windows[:, AT["first_us"]], groups, seed),
+        _together(windows, groups, seed),
         {k: np.bincount(group[links.a[inside & (links.kind == n)]], minlength=count) for n, k in enumerate(KINDS)},
         linking,
         group,
@@ -182,15 +182,16 @@ def _overlap(sample: Sample, of_row: NDArray[np.int64], rows: NDArray[np.bool_],
     return np.asarray(shared / np.maximum(np.bincount(owner, minlength=count), 1), np.float64)
 
 
-def _together(first_us: NDArray[np.int64], groups: list[NDArray[np.int64]], seed: int) -> NDArray[np.float64]:
+def _together(windows: NDArray[np.int64], groups: list[NDArray[np.int64]], seed: int) -> NDArray[np.float64]:
     """Share of random sets of as many accounts whose first exchanges lie as close (mean distance to their median)."""
     rng, out = np.random.default_rng(seed), np.empty(len(groups))
     known: dict[int, NDArray[np.float64]] = {}
-    hours = first_us / 3.6e9
+    hours = windows[:, AT["first_us"]] / 3.6e9
+    active = hours[windows[:, AT["n"]] > 0]
     for number, members in enumerate(groups):
         size = min(len(members), 200)
         if size not in known:
-            drawn = hours[rng.integers(0, len(hours), (DRAWS, size))]
+            drawn = active[rng.integers(0, len(active), (DRAWS, size))]
             known[size] = np.sort(np.abs(drawn - np.median(drawn, 1, keepdims=True)).mean(1))
         own = hours[members]
         closer = np.searchsorted(known[size], np.abs(own - np.median(own)).mean(), "right")

@@ -30,7 +30,7 @@ from fingerprint.campaigns.sample import Keeper, Sample
 from fingerprint.errors import FingerprintError
 from fingerprint.exchange import Names
 from fingerprint.kernels.layout import AT, CAPABILITIES, LAYOUT_ID, SKETCH, WORDS, W
-from fingerprint.kernels.text import T_CAPABILITY, TEXT_COLUMNS
+from fingerprint.kernels.text import LINK_LEAST, LINK_UNITS, T_CAPABILITY, TEXT_COLUMNS
 from fingerprint.scorer import Scorer
 
 __all__ = ["Campaign", "Found", "State", "StateError", "case_of", "find"]
@@ -41,6 +41,7 @@ _COLUMNS = (  # of a sample: types, and shapes behind the rows
     *((np.dtype(np.int32), ()), (np.dtype(np.uint64), ()), (np.dtype(np.int64), (len(W),))),
     *((np.dtype(np.int16), (TEXT_COLUMNS,)), (np.dtype(np.int8), (SKETCH,)), (np.dtype(np.int8), (SKETCH,))),
 )
+_LAYOUT = f"{LAYOUT_ID.hex()}-{LINK_UNITS}-{LINK_LEAST}"  # of windows, and of what makes forms
 _DAY_US = 86_400_000_000
 _PROJECTION = np.random.default_rng(0).normal(size=(32, 2))  # of content, for the picture of who asks what
 
@@ -82,7 +83,7 @@ class State:
         """Write it in one piece: the file is the old state or the new one, never half of one."""
         told = {
             "bundle_id": self.bundle_id,
-            "layout": LAYOUT_ID.hex(),
+            "layout": _LAYOUT,
             "accounts": self.accounts,
             "campaigns": self.campaigns,
         }
@@ -112,9 +113,9 @@ class State:
                 layout = told["layout"]
         except Exception as error:  # what zipfile, numpy and json raise for bytes of anybody's making is no closed list
             raise StateError(f"{path}: expected a state of fingerprint campaigns, got {type(error).__name__}") from None
-        if layout != LAYOUT_ID.hex() or state.bundle_id != scorer.bundle_id:
+        if layout != _LAYOUT or state.bundle_id != scorer.bundle_id:
             raise StateError(
-                f"{path}: expected bundle {scorer.bundle_id} and window layout {LAYOUT_ID.hex()}, got "
+                f"{path}: expected bundle {scorer.bundle_id} and layout {_LAYOUT}, got "
                 f"{state.bundle_id} and {layout}: start again from the traffic"
             )
         if not state._fits():
@@ -215,12 +216,14 @@ def _new_id(members: list[str], taken: set[str]) -> str:
 
 
 def _membership(links: Links, group: NDArray[np.int64], members: NDArray[np.int64], number: int) -> NDArray[np.float64]:
-    """Of each member, the share of its links that lead to other members."""
+    """How strongly each member is tied in: its links to other members over all its links, or over the median of the
+    members' links to each other where it has fewer than that."""
     ends, others = np.concatenate([links.a, links.b]), np.concatenate([links.b, links.a])
     mine = np.isin(ends, members)
     place = np.searchsorted(members, ends[mine])
     inside = np.bincount(place, group[others[mine]] == number, len(members))
-    return np.asarray(inside / np.maximum(np.bincount(place, minlength=len(members)), 1), np.float64)
+    all_links = np.bincount(place, minlength=len(members))
+    return np.asarray(inside / np.maximum(all_links, max(float(np.median(inside)), 1.0)), np.float64)
 
 
 def case_of(campaign: Campaign, found: Found, state: State, scorer: Scorer) -> tuple[cases.Case, cases.DayHours]:

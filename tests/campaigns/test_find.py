@@ -47,7 +47,8 @@ def test_the_ring_is_a_campaign_and_the_class_is_a_group_that_is_cleared(read: S
     assert list(told(found, state).values()) == [sorted(RING)]
     (campaign,) = found.campaigns
     assert (campaign.level, campaign.score) == ("act", pytest.approx(0.982, abs=0.001))
-    assert campaign.membership.tolist() == [1.0] * HARVESTERS
+    assert ((campaign.membership > 0.5) & (campaign.membership <= 1)).all()  # few links are less than the median's
+    assert campaign.membership.max() == 1
     groups = [{state.accounts[m].split("-")[0] for m in members} for members in found.groups]
     assert {"class"} in groups
     assert found.evidence is not None
@@ -359,8 +360,8 @@ def test_a_state_of_another_bundle_is_refused_with_both_names(saved: Path, score
 
 
 def test_a_state_of_another_layout_is_refused(saved: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LAYOUT_ID", b"12345678")
-    assert b"12345678".hex() in refused(saved, scorer)
+    monkeypatch.setattr(module, "_LAYOUT", "another-layout")
+    assert "another-layout" in refused(saved, scorer)
 
 
 def test_a_save_that_fails_leaves_the_old_state(saved: Path, read: State, monkeypatch: pytest.MonkeyPatch) -> None:
