@@ -27,7 +27,7 @@ from fingerprint.commands import (
     app,
 )
 from fingerprint.errors import FingerprintError, OutOfOrderError
-from fingerprint.exchange import Names
+from fingerprint.exchange import NoNames
 from fingerprint.readers import Rejects, read
 from fingerprint.scorer import Scorer
 from fingerprint.verdicts import writer
@@ -51,7 +51,7 @@ def _needed(module: str, extra: str) -> Any:
 def _read(traffic: list[str], state: Any, scorer: Scorer, bar: Progress, tally: Tally) -> Any:
     """The state after the traffic; read again, holding all of it, where it turns out to be out of order."""
     for hold in (HOLD, None):
-        sessions, tally.rejects = Names(), Rejects()
+        sessions, tally.rejects = NoNames(), Rejects()
         assembler, names, keeper = state.assembler(scorer, sessions, hold)
         reading = bar.add_task("reading: exchanges", total=None)
         try:

@@ -18,7 +18,7 @@ from fingerprint.errors import ExchangeError
 from fingerprint.kernels.hashing import hash_spans
 from fingerprint.kernels.layout import MISSING, OTHER_STOP, STOPS, M
 
-__all__ = ["FIELDS", "TIME_BOUNDS", "Batch", "Exchange", "Names", "batch_of", "parse", "text_hash"]
+__all__ = ["FIELDS", "TIME_BOUNDS", "Batch", "Exchange", "Names", "NoNames", "batch_of", "parse", "text_hash"]
 
 FIELDS: Final = (
     "exchange_id",
@@ -82,6 +82,13 @@ class Names:
             code = self._codes[name] = len(self.items)
             self.items.append(name)
         return code
+
+
+class NoNames(Names):
+    """Gives every string -1 and keeps none: for sessions, where only accounts are asked for and traffic is long."""
+
+    def code(self, name: str) -> int:
+        return -1
 
 
 class Batch(NamedTuple):

@@ -90,7 +90,7 @@ class Stages:
 @app.command()
 def world(
     out: Annotated[Path, typer.Option(help="Folder to write: traffic/*.parquet, labels.csv, groups.csv, world.json.")],
-    preset: Annotated[str | None, typer.Option(help="tiny, demo, train, evaluate, groups or reported-campaign.")] = None,
+    preset: Annotated[str | None, typer.Option(help="tiny, demo, train, evaluate, groups, reported-campaign.")] = None,
     config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of world settings.")] = None,
     corpora: Corpora = None,
     accounts: Annotated[int | None, typer.Option(min=8, help="Accounts of all kinds.")] = None,

@@ -22,7 +22,7 @@ import pandas as pd
 
 from fingerprint.campaigns.find import State, find
 from fingerprint.campaigns.sample import Sample
-from fingerprint.exchange import Names
+from fingerprint.exchange import NoNames
 from fingerprint.kernels.layout import AT, W
 from fingerprint.readers import Rejects, read
 from fingerprint.scorer import Scorer
@@ -67,11 +67,11 @@ def measure(state: Path, accounts: int, bundle: Path | None) -> dict[str, float]
 
 def bench_groups(traffic: Sequence[Path], accounts: Sequence[int], bundle: Path | None) -> str:
     """A table of every size, with seconds for each 1,000 accounts."""
-    scorer, names = Scorer.load(bundle), Names()
+    scorer = Scorer.load(bundle)
     state = State(scorer.bundle_id)
-    reader, names, keeper = state.assembler(scorer, Names())
+    reader, names, keeper = state.assembler(scorer, NoNames())
     for path in traffic:
-        for batch in read(path, accounts=names, sessions=Names(), rejects=Rejects()):
+        for batch in read(path, accounts=names, sessions=NoNames(), rejects=Rejects()):
             reader.add(batch)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.npz"

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from fingerprint.campaigns.find import Found, State, find
-from fingerprint.exchange import Batch, Names
+from fingerprint.exchange import Batch, Names, NoNames
 from fingerprint.readers import Rejects, read
 from fingerprint.scorer import Scorer
 from training.dataset import Progress, only
@@ -64,7 +64,7 @@ def by_day(
 
     def close(end_us: int) -> None:
         nonlocal state, began
-        reader, names, keeper = state.assembler(scorer, Names())
+        reader, names, keeper = state.assembler(scorer, NoNames())
         for batch in batches:
             reader.add(_renamed(batch, names, accounts))
         state = state.after(names, reader.account_windows(), keeper)
@@ -79,7 +79,7 @@ def by_day(
 
     accounts, ends = Names(), [0]
     for path in traffic:
-        for batch in read(path, accounts=accounts, sessions=Names(), rejects=Rejects()):
+        for batch in read(path, accounts=accounts, sessions=NoNames(), rejects=Rejects()):
             if first is None:
                 first = int(batch.time_us.min()) // _DAY_US * _DAY_US
                 ends = [first + day * _DAY_US for day in days]

@@ -192,7 +192,7 @@ class WorldSettings:
 PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"accounts": 120, "days": 10, "volume.largest": 200},
     "demo": {"accounts": 3000},
-    "train": {"accounts": 8000, "seed": 20261123},
+    "train": {"accounts": 8000, "seed": 20261123, "lookalikes.share": 0.5},
     "evaluate": {
         "accounts": 6000, "seed": 20261125, "uses": ("train", "validate"),
         "kinds": {"human": 0.33, "automation": 0.22, "mixed": 0.09, "attack": 0.36},
