@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fingerprint import Scorer
+from fingerprint.campaigns.evidence import ACT
 from training.dataset import Progress
 from training.grouping import judge, leak, targets, truth
 from training.grouping_days import Day, by_day
@@ -47,19 +48,21 @@ def report(
     accounts, owner, time = read_times(traffic)
     times = pd.DataFrame({"account_id": np.array(accounts, object)[owner], "time": time})
     leaks = leak([(day.end_us, day.found) for day in found], known, times)
-    judged = judge(found[-1].found, known)
+    last = found[-1].found
+    judged, strict = judge(last, known), judge(last[last["score"] >= ACT], known)
     progress("rivals", 0, 1)
     began = perf_counter()
     rivals, tried = compete(traffic, known)
     spent = perf_counter() - began
     worlds = " ".join(str(rows[0]["origin"]) for path in traffic if (rows := origin(path.parent)))
     made = f"World: {worlds}. Bundle {scorer.bundle_id}."
-    text = page({PRODUCT: judged, **rivals}, leaks={PRODUCT: leaks}, tried=tried, made=made)
+    results = {PRODUCT: judged, f"{PRODUCT}, act only": strict, **rivals}
+    text = page(results, leaks={PRODUCT: leaks}, tried=tried, made=made)
     out.write_text(f"{text}\n{_days(found)}\nRivals took {spent:.0f} s.\n", encoding="utf-8")
-    aims = targets(judged, leaks)
     return {
         "headline": judged.headline.set_index("metric")["value"].round(4).to_dict(),
-        "aims": aims.set_index("target")["value"].round(4).to_dict(),
+        "aims": targets(judged, leaks).set_index("target")["value"].round(4).to_dict(),
+        "aims, act only": targets(strict).set_index("target")["value"].round(4).to_dict(),
     }
 
 
