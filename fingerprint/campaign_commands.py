@@ -194,5 +194,5 @@ def match(
             names = [after.accounts[code] for code in fit.account[fits]]
             same = {"campaign_id": [known.campaign_id] * len(names)}
             write({"account_id": names, **same, "carrying": fit.carrying[fits], "share": fit.share[fits]})
-        _say(f"{len(names):,} of {len(after.accounts):,} accounts fit; by chance {fit.by_chance:.3g} would")
+        _say(f"{len(names):,} of {len(after.accounts):,} accounts fit; by chance at most {fit.by_chance:.3g} would")
         _finish(tally, By.account, began)

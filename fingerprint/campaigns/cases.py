@@ -36,7 +36,7 @@ ALIKE: Final = 1.3  # variance ratio up to which accounts cannot be told apart b
 DIVIDED: Final = 0.05  # overlap up to which a list is divided over the accounts
 REPEATED: Final = 0.2  # overlap from which many send the same list: a class, an evaluation
 CHANCE: Final = 0.05  # p and q up to which chance is no good explanation
-COMMON: Final = 0.05  # share of all accounts from which a form is common
+COMMON: Final = 0.05  # share of the other accounts from which a form is common
 FEW: Final = 100  # exchanges of a pool below which its score says little
 SHOWN: Final = 50  # members on the page
 ID_SHOWN: Final = 80  # characters of an account id on the page
@@ -73,7 +73,7 @@ class Form:
     part: str
     hash: str  # 16 hexadecimal digits
     accounts: int  # members that send it
-    of_traffic: float  # share of all accounts that send it
+    of_traffic: float  # share of the accounts outside that send it
     variance_ratio: float | None
     overlap: float | None
 
@@ -174,9 +174,9 @@ def _of_forms(forms: Sequence[Form]) -> Said:
             continue
         share = _percent(found[0].of_traffic)
         if found[0].of_traffic < COMMON:
-            yield True, f"{found[0].accounts:,} accounts send prompts that {verb} alike; {share} of all accounts do."
+            yield True, f"{found[0].accounts:,} accounts send prompts that {verb} alike; {share} of the others do."
         else:
-            yield False, f"Prompts that {verb} like this are common: {share} of all accounts send them."
+            yield False, f"Prompts that {verb} like this are common: {share} of the other accounts send them."
 
 
 def _of_content(evidence: Evidence) -> Said:
@@ -343,7 +343,7 @@ def _forms(case: Case) -> str:
          _number(form.variance_ratio), _number(form.overlap)]
         for form in case.forms
     ]  # fmt: skip
-    head = ["part", "hash", "members that send it", "of all accounts", "variance ratio", "overlap"]
+    head = ["part", "hash", "members that send it", "of the others", "variance ratio", "overlap"]
     told = "## Shared forms\n\nBeginnings (head) and ends (tail) of prompts. Only hashes are kept, never text.\n\n"
     return told + (_table(head, rows) if rows else "None.\n")
 

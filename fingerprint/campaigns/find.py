@@ -308,10 +308,13 @@ def _forms(
             mine = linking & (sample.when[:, W[part]] == form)
             told.append((len(np.unique(sample.account[mine])), part, int(form), mine))
     for count, part, form, mine in sorted(told, key=lambda row: (-row[0], row[1], row[2]))[:FORMS_TOLD]:
-        everywhere = len(np.unique(everything.account[everything.when[:, W[part]] == form]))
+        having = np.unique(everything.account[everything.when[:, W[part]] == form])
+        strangers = int((ev.group[having] != campaign.group).sum()) / max(
+            len(state.accounts) - len(campaign.members), 1
+        )
         one = sample.take(np.flatnonzero(mine))
         ratio, overlap = _of_form(one)
-        yield cases.Form(part, f"{form & (2**64 - 1):016x}", count, everywhere / len(state.accounts), ratio, overlap)
+        yield cases.Form(part, f"{form & (2**64 - 1):016x}", count, strangers, ratio, overlap)
 
 
 def _of_form(rows: Sample) -> tuple[float | None, float]:

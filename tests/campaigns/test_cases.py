@@ -190,8 +190,8 @@ def test_what_a_divided_list_is_alleged_to_be() -> None:
     """All of the allegations at once, each with its number."""
     alleged, against = statements(FOUND, FORMS, [0.1] * 12 + [0.9] * 13, review=0.5)
     assert alleged == [
-        "25 accounts send prompts that begin alike; 0.4 % of all accounts do.",
-        "24 accounts send prompts that end alike; 0.4 % of all accounts do.",
+        "25 accounts send prompts that begin alike; 0.4 % of the others do.",
+        "24 accounts send prompts that end alike; 0.4 % of the others do.",
         "What they ask differs between accounts about as much as within one (ratio 1.05).",
         "The list is divided: 1 % of the prompts were sent by more than one account.",
         "Pooled, 512 exchanges score 0.99; 0.1 % of the accounts that nobody linked score as high as this group.",
@@ -263,7 +263,7 @@ def test_a_common_form_speaks_against() -> None:
         Form("tail", "0123456789abcdef", 1, 0.0, None, None),
     ]
     alleged, against = statements(FOUND, common)
-    assert against[0] == "Prompts that begin like this are common: 20 % of all accounts send them."
+    assert against[0] == "Prompts that begin like this are common: 20 % of the other accounts send them."
     assert not any("alike" in text for text in alleged)
 
 
