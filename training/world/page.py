@@ -46,6 +46,13 @@ def _head(r: Report, plots: Plots) -> Iterator[str]:
         f"{d['accounts']:,} accounts ({', '.join(f'{n:,} {k}' for k, n in d['by_kind'].items())}), {d['campaigns']:,} "
         f"campaigns, {d['exchanges']:,} exchanges over {d['days']} days; text from {d['text']}; seed {d['seed']}."
     )
+    if share := d["settings"].get("lookalikes", {}).get("share", 0.0):
+        yield ""
+        yield (
+            f"With `[lookalikes]` (a share of {share:g} here) honest groups share text for honest reasons: an app, a "
+            "class, a release-day benchmark, an agent framework, a labelling vendor, a company; as many campaigns stand "
+            "behind such software."
+        )
 
 
 def _misses(r: Report, plots: Plots) -> Iterator[str]:
