@@ -50,8 +50,8 @@ def _head(r: Report, plots: Plots) -> Iterator[str]:
         yield ""
         yield (
             f"With `[lookalikes]` (a share of {share:g} here) honest groups share text for honest reasons: an app, a "
-            "class, a release-day benchmark, an agent framework, a labelling vendor, a company; as many campaigns stand "
-            "behind such software."
+            "class, a release-day benchmark, an agent framework, a labelling vendor, a company; as many campaigns "
+            "stand behind such software."
         )
 
 
