@@ -230,17 +230,16 @@ class Assembler:
         """The windows of all entities, in chunks."""
         if not self._held and not self._reading:
             return
-        held = self._take_held()
-        self._reader.shutdown()
         if self.by == "account":
-            self._into_accounts(held)
-            names = self.accounts.items
+            names, known = self.accounts.items, self.account_windows()
             for start in range(0, len(names), _CHUNK):
-                windows = self._windows[start : min(start + _CHUNK, len(names))]
+                windows = known[start : start + _CHUNK]
                 seen = windows[:, AT["n"]] > 0  # every record of an account may have been a duplicate
                 chosen = [name for name, kept in zip(names[start:], seen, strict=False) if kept]
                 yield _entities(chosen, chosen, windows[seen])
         else:
+            held = self._take_held()
+            self._reader.shutdown()
             self.exchanges += len(held.account)
             yield from self._finish_sessions(order(held))
 

@@ -100,7 +100,7 @@ def campaigns(
         _check_places(traffic, out, cases, state)
         finder = _needed("fingerprint.campaigns.find", "campaigns")
         _needed("sknetwork.clustering", "campaigns")  # find imports it after the traffic was read
-        files = _needed("fingerprint.campaigns.cases", "campaigns")
+        files = _needed("fingerprint.campaigns.case_page", "campaigns")
         if cases:
             _needed("fingerprint.campaigns.figures", "campaigns")
         scorer = Scorer.load(bundle)

@@ -22,7 +22,7 @@ from fingerprint.features import compute
 from fingerprint.kernels.layout import AT, EMPTY_MAX, EMPTY_MIN, N_MINIMA, N_SUMS, W
 from fingerprint.scorer import Scorer
 
-__all__ = ["ACT", "REVIEW", "Evidence", "account_scores", "false_discovery", "gather"]
+__all__ = ["ACT", "REVIEW", "Evidence", "account_scores", "false_discovery", "gather", "overlap", "variance_ratio"]
 
 REVIEW, ACT = 0.5, 0.9  # group scores of the two levels (docs/campaigns.md)
 FORM_KINDS = KINDS[:2]
@@ -80,11 +80,12 @@ def gather(
     score = _expit(np.array([odds[members].mean() for members in groups]))
     inside = (group[links.a] == group[links.b]) & (group[links.a] >= 0)
     of_row = group[sample.account]
-    linked = [_linked(sample, links, group, inside, of_row, number) for number in range(len(FORM_KINDS))]
-    forms = linked[0] | linked[1]
+    by_form = [_linked(sample, links, group, inside, of_row, number) for number in range(len(FORM_KINDS))]
+    forms = by_form[0] | by_form[1]
     sizes = np.array([len(members) for members in groups])
     many = np.bincount(of_row[forms], minlength=count) >= LEAST_ROWS * sizes
     linking = np.where(many[of_row], forms, True) & (of_row >= 0)
+    linked, owner = sample.take(np.flatnonzero(linking)), of_row[linking]
     alone = np.sort(own[group < 0])
     p = (1 + len(alone) - np.searchsorted(alone, score, "left")) / (1 + len(alone))
     return Evidence(
@@ -93,8 +94,8 @@ def gather(
         {kind: _without(links, group, inside, number, odds, count) for number, kind in enumerate(KINDS)},
         p,
         false_discovery(p),
-        _ratio(sample, of_row, linking, count),
-        _overlap(sample, of_row, linking, count),
+        variance_ratio(linked, owner, linked.when[:, W["head"]], count),
+        overlap(linked, owner, count),
         _together(windows, groups, seed),
         {k: np.bincount(group[links.a[inside & (links.kind == n)]], minlength=count) for n, k in enumerate(KINDS)},
         linking,
@@ -148,17 +149,21 @@ def _without(
     return _expit(mean)
 
 
-def _ratio(sample: Sample, of_row: NDArray[np.int64], rows: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
-    """Variance between accounts over variance within, of content, inside cells of one group and one head form."""
-    at = np.flatnonzero(rows)
-    cell = np.unique(_key(of_row[at], sample.when[at, W["head"]]), return_inverse=True)[1]
-    entry = np.unique(cell * np.int64(2**32) + sample.account[at], return_inverse=True)[1]
+def variance_ratio(
+    sample: Sample, group: NDArray[np.int64], form: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """Variance between accounts over variance within, of content, inside cells of one group and one form.
+
+    ``group`` (0 to ``count`` - 1) and ``form`` int64[m] of each row; float64[count], NaN where it is not defined.
+    """
+    cell = np.unique(_key(group, form), return_inverse=True)[1]
+    entry = np.unique(cell * np.int64(2**32) + sample.account, return_inverse=True)[1]
     entries, cells = int(entry.max(initial=-1)) + 1, int(cell.max(initial=-1)) + 1
     cell_of, group_of = np.zeros(entries, np.int64), np.zeros(cells, np.int64)
-    cell_of[entry], group_of[cell] = cell, of_row[at]
+    cell_of[entry], group_of[cell] = cell, group
     n_entry, n_cell = np.bincount(entry, minlength=entries), np.bincount(cell, minlength=cells)
     by = np.argsort(entry, kind="stable")
-    total, squares = sums([sample.content], at[by], np.searchsorted(entry[by], np.arange(entries)))
+    total, squares = sums([sample.content], by, np.searchsorted(entry[by], np.arange(entries)))
     by_entry, order = total.astype(np.float64), np.argsort(cell_of, kind="stable")
     by_cell = np.add.reduceat(by_entry[order], np.searchsorted(cell_of[order], np.arange(cells)))
     square = np.bincount(cell_of, (by_entry**2).sum(1) / n_entry, cells)
@@ -172,10 +177,10 @@ def _ratio(sample: Sample, of_row: NDArray[np.int64], rows: NDArray[np.bool_], c
     return np.where(known, np.maximum(ratio, 0.0), np.nan)
 
 
-def _overlap(sample: Sample, of_row: NDArray[np.int64], rows: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
-    at = np.flatnonzero(rows)
-    prompt = _key(of_row[at], sample.when[at, W["prompt"]])
-    pairs = np.unique(np.stack([prompt, sample.account[at].astype(np.int64), of_row[at]], 1), axis=0)
+def overlap(sample: Sample, group: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Share of each group's distinct prompts that two of its accounts sent: float64[count]."""
+    prompt = _key(group, sample.when[:, W["prompt"]])
+    pairs = np.unique(np.stack([prompt, sample.account.astype(np.int64), group], 1), axis=0)
     starts = np.flatnonzero(np.r_[True, np.diff(pairs[:, 0]) != 0])
     senders, owner = np.diff(np.r_[starts, len(pairs)]), pairs[starts, 2]
     shared = np.bincount(owner, senders > 1, count)

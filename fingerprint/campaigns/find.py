@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from fingerprint.assemble import HOLD, Assembler
 from fingerprint.campaigns import cases
-from fingerprint.campaigns.evidence import ACT, REVIEW, Evidence, account_scores, gather
+from fingerprint.campaigns.evidence import ACT, REVIEW, Evidence, account_scores, gather, overlap, variance_ratio
 from fingerprint.campaigns.groups import communities
 from fingerprint.campaigns.links import KINDS, Links, find_links
 from fingerprint.campaigns.sample import Keeper, Sample
+from fingerprint.campaigns.statements import statements
 from fingerprint.errors import FingerprintError
 from fingerprint.exchange import Names
 from fingerprint.kernels.layout import AT, CAPABILITIES, LAYOUT_ID, SKETCH, WORDS, W
@@ -172,9 +173,9 @@ def find(state: State, scorer: Scorer, seed: int = 0) -> Found:
     evidence = gather(state.sample, state.windows, own, links, groups, scorer, seed)
     convicted = [int(g) for g in np.argsort(-evidence.score, kind="stable") if evidence.score[g] >= REVIEW]
     named = _names(state, [groups[g] for g in convicted])
-    campaigns = []
+    ties, campaigns = _ties(links, evidence.group), []
     for campaign_id, g in zip(named, convicted, strict=True):
-        tied = _membership(links, evidence.group, groups[g], g)
+        tied = _membership(ties, groups[g])
         by = np.lexsort((groups[g], -tied))
         score = float(evidence.score[g])
         campaigns.append(Campaign(campaign_id, "act" if score >= ACT else "review", score, g, groups[g][by], tied[by]))
@@ -215,14 +216,17 @@ def _new_id(members: list[str], taken: set[str]) -> str:
     return made
 
 
-def _membership(links: Links, group: NDArray[np.int64], members: NDArray[np.int64], number: int) -> NDArray[np.float64]:
+def _ties(links: Links, group: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each account, its links to members of its own group, and all its links: int64[accounts] twice."""
+    ends = np.concatenate([links.a, links.b])
+    inside = np.tile((group[links.a] == group[links.b]) & (group[links.a] >= 0), 2)
+    return np.bincount(ends[inside], minlength=len(group)), np.bincount(ends, minlength=len(group))
+
+
+def _membership(ties: tuple[NDArray[np.int64], NDArray[np.int64]], members: NDArray[np.int64]) -> NDArray[np.float64]:
     """How strongly each member is tied in: its links to other members over all its links, or over the median of the
     members' links to each other where it has fewer than that."""
-    ends, others = np.concatenate([links.a, links.b]), np.concatenate([links.b, links.a])
-    mine = np.isin(ends, members)
-    place = np.searchsorted(members, ends[mine])
-    inside = np.bincount(place, group[others[mine]] == number, len(members))
-    all_links = np.bincount(place, minlength=len(members))
+    inside, all_links = (part[members] for part in ties)
     return np.asarray(inside / np.maximum(all_links, max(float(np.median(inside)), 1.0)), np.float64)
 
 
@@ -260,7 +264,7 @@ def case_of(campaign: Campaign, found: Found, state: State, scorer: Scorer) -> t
         without={kind: float(ev.without[kind][g]) for kind in KINDS},
     )
     levels = {"review": float(scorer.review), "group_review": REVIEW}
-    alleged, against = cases.statements(evidence, forms, [m.score for m in members], **levels)
+    alleged, against = statements(evidence, forms, [m.score for m in members], **levels)
     asked = sample.text[linking, T_CAPABILITY : T_CAPABILITY + len(CAPABILITIES)].sum(0).astype(np.float64)
     case = cases.Case(
         campaign_id=campaign.campaign_id,
@@ -313,20 +317,12 @@ def _forms(
             len(state.accounts) - len(campaign.members), 1
         )
         one = sample.take(np.flatnonzero(mine))
-        ratio, overlap = _of_form(one)
-        yield cases.Form(part, f"{form & (2**64 - 1):016x}", count, strangers, ratio, overlap)
+        ratio, twice = _of_form(one)
+        yield cases.Form(part, f"{form & (2**64 - 1):016x}", count, strangers, ratio, twice)
 
 
 def _of_form(rows: Sample) -> tuple[float | None, float]:
     """Variance between accounts over variance within, and the share of distinct prompts that two accounts sent."""
-    _, account = np.unique(rows.account, return_inverse=True)
-    vectors, n = rows.content.astype(np.float64) / 127, np.bincount(account)
-    total = np.zeros((len(n), vectors.shape[1]))
-    np.add.at(total, account, vectors)
-    square = ((total**2).sum(1) / n).sum()
-    between, within = square - (vectors.sum(0) ** 2).sum() / len(vectors), (vectors**2).sum() - square
-    free = len(n) - 1, len(vectors) - len(n)
-    pairs = np.unique(np.stack([rows.when[:, W["prompt"]], account], 1), axis=0)
-    senders = np.unique(pairs[:, 0], return_counts=True)[1]
-    ratio = max(between / free[0], 0.0) / (within / free[1]) if min(free) > 0 and within > 1e-9 else None
-    return ratio, float((senders > 1).mean())
+    one = np.zeros(len(rows.account), np.int64)
+    ratio = float(variance_ratio(rows, one, one, 1)[0])
+    return None if np.isnan(ratio) else ratio, float(overlap(rows, one, 1)[0])

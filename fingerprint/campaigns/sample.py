@@ -80,15 +80,18 @@ class Keeper:
         """Keep what belongs to the sample."""
         if not len(held.account):
             return
-        known, needed = len(self._limit), int(held.account.max()) + 1
-        if needed > known:
-            self._limit = np.r_[self._limit, np.full(max(needed, 2 * known) - known, _NONE)]
+        self._room_for(held.account)
         candidates = held.take(np.flatnonzero(held.identity < self._limit[held.account]))
         rows = Sample.of(candidates)
         self._kept.append(rows.take(rows.smallest(self.size)))
         self._waiting += len(self._kept[-1].account)
         if self._waiting > max(len(self._kept[0].account), _WAITING):
             self._cut()
+
+    def _room_for(self, account: NDArray[np.int32]) -> None:
+        known, needed = len(self._limit), int(account.max(initial=-1)) + 1
+        if needed > known:
+            self._limit = np.r_[self._limit, np.full(max(needed, 2 * known) - known, _NONE)]
 
     def _cut(self) -> None:
         held = Sample.concat(self._kept)
@@ -97,8 +100,7 @@ class Keeper:
         last = np.flatnonzero(np.diff(kept.account, append=-1) != 0)
         full = np.diff(np.r_[-1, last]) == self.size
         where = kept.account[last[full]]
-        if len(where) and int(where.max()) >= len(self._limit):
-            self._limit = np.r_[self._limit, np.full(int(where.max()) + 1 - len(self._limit), _NONE)]
+        self._room_for(where)
         self._limit[where] = kept.identity[last[full]]
         self._kept, self._waiting = [kept], 0
 

@@ -30,12 +30,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fingerprint.campaigns.cases import SCHEMA as CASE
 from fingerprint.errors import FingerprintError
 from fingerprint.kernels.layout import CAPABILITIES
 
 __all__ = ["ATLAS", "SCHEMA", "Matches", "Profile", "ShareError", "Shared", "match", "read_bundle", "read_key", "share"]
 
-CASE: Final = "fingerprint-case/1"
 SCHEMA: Final = "fingerprint-share/1"
 ATLAS: Final = "2026.05"  # the release of MITRE ATLAS whose technique id and name are used (atlas-data, 2026-05-27)
 TECHNIQUE: Final = ("AML.T0024.002", "Extract AI Model")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fingerprint.campaigns.case_page import markdown, write_case
 from fingerprint.campaigns.cases import (
     SCHEMA,
     Case,
@@ -22,11 +23,9 @@ from fingerprint.campaigns.cases import (
     Form,
     Member,
     Rhythm,
-    markdown,
     read_case,
-    statements,
-    write_case,
 )
+from fingerprint.campaigns.statements import statements
 from fingerprint.kernels.layout import CAPABILITIES
 
 FOUND = Evidence(

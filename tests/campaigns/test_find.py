@@ -14,7 +14,8 @@ from toy_bundle import toy_bundle
 
 from fingerprint import Scorer
 from fingerprint.campaigns import find as module
-from fingerprint.campaigns.cases import read_case, write_case
+from fingerprint.campaigns.case_page import write_case
+from fingerprint.campaigns.cases import read_case
 from fingerprint.campaigns.find import Found, State, StateError, case_of, find
 from fingerprint.kernels.layout import AT, WORDS
 
