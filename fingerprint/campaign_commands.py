@@ -150,10 +150,11 @@ def share(
     """Write a campaign's indicators as STIX 2.1: keyed signatures and bucketed facts, no prompt, no account id."""
     with _one_line_errors():
         sharing = _needed("fingerprint.campaigns.share", "share")
+        keys = _needed("fingerprint.campaigns.share_format", "share")
         found = _needed("fingerprint.campaigns.cases", "campaigns").read_case(case)
         told = sharing.share(
             found,
-            sharing.read_key(key),
+            keys.read_key(key),
             provider=provider,
             tlp=tlp,
             valid_days=valid_days,
@@ -177,11 +178,12 @@ def match(
     began, tally = time.perf_counter(), Tally()
     with _one_line_errors():
         _check_places(traffic, out)
-        sharing = _needed("fingerprint.campaigns.share", "share")
+        sharing = _needed("fingerprint.campaigns.match", "share")
+        keys = _needed("fingerprint.campaigns.share_format", "share")
         finder = _needed("fingerprint.campaigns.find", "campaigns")
-        agreed = sharing.read_key(key)
+        agreed = keys.read_key(key)
         with shared.open("rb") as handle:
-            known = sharing.read_bundle(handle.read(sharing.BUNDLE_BYTES + 1), agreed, now=datetime.now(UTC))
+            known = sharing.read_bundle(handle.read(keys.BUNDLE_BYTES + 1), agreed, now=datetime.now(UTC))
         scorer = Scorer.load(bundle)
         with writer(
             out, {"account_id": "text", "campaign_id": "text", "carrying": "count", "share": "number"}

@@ -4,7 +4,8 @@
     links     pairs of accounts that send the same thing to different ends
     groups    communities of linked accounts
     evidence  the pooled test of a community, and the rate of false discoveries over all of them
-    cases     what an analyst is told
+    cases     what an analyst is told: the contract; statements, case_page and figures make it readable
+    share     indicators for another provider; match reads them
 
 Sharing alone is no guilt: a link says that two accounts cannot be told apart in what they send, and only what a
 group does together convicts it.

@@ -18,8 +18,11 @@ import stix2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fingerprint.campaigns import share as module
-from fingerprint.campaigns.share import TLP, Shared, ShareError, match, read_bundle, read_key, share
+from fingerprint.campaigns import match as module
+from fingerprint.campaigns import share_format
+from fingerprint.campaigns.match import Shared, match, read_bundle
+from fingerprint.campaigns.share import share
+from fingerprint.campaigns.share_format import EXTENSION, TLP, ShareError, read_key
 from fingerprint.kernels.layout import CAPABILITIES
 
 KEY = bytes(range(32))
@@ -193,7 +196,7 @@ def test_an_expired_bundle_is_read_only_when_asked() -> None:
 
 
 DEEP = b'{"type":"bundle","objects":' + b"[" * 500_000 + b"]" * 500_000 + b"}"
-PROPERTY = module._EXTENSION
+PROPERTY = EXTENSION
 
 
 def extension(item: dict[str, Any]) -> dict[str, Any]:
@@ -372,8 +375,9 @@ def test_matching_is_what_a_count_by_hand_gives(rows: list[tuple[int, int, int]]
 
 def test_each_distinct_form_is_signed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     shared, calls = read(TEXT), []
-    plain = module._keyed
-    monkeypatch.setattr(module, "_keyed", lambda key, *rest: calls.append(rest) or plain(key, *rest))
+    plain = module.keyed
+    for place in (module, share_format):
+        monkeypatch.setattr(place, "keyed", lambda key, *rest: calls.append(rest) or plain(key, *rest))
     many = np.tile(signed(HEAD, 7, 8, 0), 5000)
     found = match(shared, many, many, np.zeros(len(many), np.int32), KEY)
     assert found.carrying.tolist() == [5000]
