@@ -23,7 +23,7 @@ from fingerprint.kernels.layout import (
 
 __all__ = ["FEATURES", "compute"]
 
-_PAIR = "fewer than two exchanges, or times that spread by less than a quarter of an hour"
+_PAIR = "fewer than two exchanges, or times that spread by under a quarter when in whole hours"
 FEATURES = (
     *(
         Feature(

@@ -18,7 +18,7 @@ from fingerprint.contribution import Contributions, contribute
 from fingerprint.exchange import Names, batch_of, parse
 from fingerprint.features import compute
 from fingerprint.head import Head
-from fingerprint.kernels.layout import AT, EPOCH_US, WORDS
+from fingerprint.kernels.layout import AT, EPOCH_US, HOUR_ONE, WORDS
 from fingerprint.kernels.reduce import clear
 
 HEAD = random_head()
@@ -55,9 +55,9 @@ def both(first: str, second: str) -> Callable[[list[Record]], int]:
 
 
 def close_together(records: list[Record]) -> bool:
-    """A standard deviation of the times (sixteenths of an hour) below a quarter of an hour."""
-    ticks = [int(s * 1_000_000 - EPOCH_US) * 16 // 3_600_000_000 for s in seconds(records)]
-    return len(records) < 2 or float(np.std(ticks)) < 4
+    """A standard deviation of the times, as the window knows them (whole hours), below a quarter of an hour."""
+    hours = [int(s * 1_000_000 - EPOCH_US) * HOUR_ONE // 3_600_000_000 for s in seconds(records)]
+    return len(records) < 2 or float(np.std(hours)) < 0.25 * HOUR_ONE
 
 
 def small(records: list[Record]) -> int:
@@ -79,7 +79,9 @@ RULES: dict[str, Callable[[list[Record], Window], bool]] = {
     "no words": lambda r, w: word(w, "words") < 1,
     "fewer than two words": lambda r, w: word(w, "words") < 2,
     "fewer than eight words": lambda r, w: word(w, "words") < 8,
-    "fewer than two exchanges, or times that spread by less than a quarter of an hour": lambda r, w: close_together(r),
+    "fewer than two exchanges, or times that spread by under a quarter when in whole hours": lambda r, w: (
+        close_together(r)
+    ),
     "no gap to an earlier exchange is known": lambda r, w: len(r) < 2,
     "fewer than two gaps": lambda r, w: len(r) < 3,
     "no gap inside a session": lambda r, w: pauses(r) < 1,
@@ -165,6 +167,7 @@ def test_every_rule_of_absence_is_known_to_these_tests() -> None:
 @given(traffic())
 @example([exchange(timestamp=NOON)])
 @example([exchange(timestamp=NOON, prompt="")])
+@example([exchange(timestamp=3_400_004_586), exchange(exchange_id="f", timestamp=3_400_006_125)])  # over the hour
 def test_range_and_absence_of_every_feature(records: list[Record]) -> None:
     """Each value is in its range, or it is NaN exactly where the table says so."""
     window = window_of(records, HEAD)
