@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fingerprint.exchange import Batch, parse
+from fingerprint.exchange import Batch, Exchange, parse
 from fingerprint.head import Head
 from fingerprint.kernels.layout import MISSING, WORD_BINS, W
 from fingerprint.kernels.text import SKETCH_COLUMNS, TEXT_COLUMNS, read_texts
 
-__all__ = ["Contributions", "contribute", "read_exchange"]
+__all__ = ["Contributions", "contribute", "read_exchange", "read_parsed"]
 
 
 class Contributions(NamedTuple):
@@ -24,7 +24,7 @@ class Contributions(NamedTuple):
 
     ``when``: int64[m, 5] time in microseconds, gap to the account's previous exchange (MISSING where there
     is none), hashes of the prompt, of its head and of its tail (0 where it is too short to have them);
-    ``text``: int16[m, 24]; ``sketch``: int8[m, 80]; ``word_min``: uint16[m, 32]; ``meta``: int32[m, 17].
+    ``text``: int16[m, 24]; ``sketch``: int8[m, 80]; ``word_min``: uint16[m, 32]; ``meta``: int32[m, 18].
     """
 
     when: NDArray[np.int64]
@@ -82,7 +82,11 @@ def read_exchange(record: Mapping[str, Any], head: Head, previous_us: int = MISS
 
     Raises ``ExchangeError`` when the record does not keep the contract.
     """
-    exchange = parse(record)
+    return read_parsed(parse(record), head, previous_us)
+
+
+def read_parsed(exchange: Exchange, head: Head, previous_us: int = MISSING) -> Contributions:
+    """The contribution of one record that was checked."""
     rows = _empty(1, np.array([exchange.meta], np.int32))
     data, offsets = np.frombuffer(exchange.prompt, np.uint8), np.array([0, len(exchange.prompt)], np.int64)
     hashes = rows.when[:, W["prompt"] :]

@@ -28,6 +28,7 @@ __all__ = ["Scorer", "verify"]
 _OUTPUTS = ["probability"]
 _EXPECTED = f"expected float32[k, {len(FEATURES)}] from fingerprint.features"
 _MAX_REASONS = 5
+FEW = 4  # rows that are scored through bound buffers
 
 
 def _session(bundle: bundles.Bundle) -> onnxruntime.InferenceSession:
@@ -46,18 +47,25 @@ def _session(bundle: bundles.Bundle) -> onnxruntime.InferenceSession:
     return session
 
 
-class _OneRow(threading.local):
-    """Buffers bound to the session, one set a thread: scoring one window without building its feed each time."""
+class _Bound:
+    """Buffers of ``count`` rows bound to the session: scoring a few windows without building their feed each time."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self.features = np.zeros((1, len(FEATURES)), np.float32)
-        self.probability = np.zeros((1, 1), np.float32)
+    def __init__(self, session: onnxruntime.InferenceSession, count: int) -> None:
+        self.features = np.zeros((count, len(FEATURES)), np.float32)
+        self.probability = np.zeros((count, 1), np.float32)
         self.binding = session.io_binding()
         for bind, name, part in (
             (self.binding.bind_input, "features", self.features),
             (self.binding.bind_output, _OUTPUTS[0], self.probability),
         ):
             bind(name, "cpu", 0, np.float32, part.shape, part.ctypes.data)
+
+
+class _Few(threading.local):
+    """Bound buffers for 1 to ``FEW`` rows, one set a thread."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self.of = [_Bound(session, count) for count in range(1, FEW + 1)]
 
 
 class Scorer:
@@ -69,7 +77,7 @@ class Scorer:
         thresholds = bundle.manifest["thresholds"]
         self.review, self.act = np.float32(thresholds["review"]), np.float32(thresholds["act"])
         self._session = _session(bundle)
-        self._one_row = _OneRow(self._session)
+        self._few = _Few(self._session)
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Self:
@@ -109,11 +117,11 @@ class Scorer:
             raise FingerprintError(f"{_EXPECTED}, got {type(features).__name__}")
         if features.ndim != 2 or features.shape[1] != len(FEATURES) or features.dtype != np.float32:
             raise FingerprintError(f"{_EXPECTED}, got {features.dtype}{list(features.shape)}")
-        if len(features) == 1:
-            one = self._one_row
-            one.features[:] = features
-            self._session.run_with_iobinding(one.binding)
-            return np.array(one.probability[0])
+        if 0 < len(features) <= FEW:
+            bound = self._few.of[len(features) - 1]
+            bound.features[:] = features
+            self._session.run_with_iobinding(bound.binding)
+            return bound.probability[:, 0].copy()
         scores: NDArray[np.float32] = self._session.run(_OUTPUTS, {"features": features})[0]
         return scores.reshape(-1)
 

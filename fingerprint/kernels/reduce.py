@@ -40,7 +40,7 @@ from fingerprint.kernels.layout import (
 )
 from fingerprint.kernels.text import T_CAPABILITY, T
 
-__all__ = ["add_rows", "clear", "merge_rows"]
+__all__ = ["add_rows", "add_to_each", "clear", "merge_rows"]
 
 # Offsets become compile-time constants of the kernels.
 N, CHARS, CHARS_SQ, LENGTHS = AT["n"], AT["chars_log"], AT["chars_log_sq"], AT["length_hist"]
@@ -303,6 +303,19 @@ def _add_usage(window, meta):  # type: ignore[no-untyped-def]
         _register(window, AGENT_REG, AGENT_REGISTERS, uint64(meta[M_AGENT]))
 
 
+@inner
+def _add(window, i, when, text, sketch, word_min, meta):  # type: ignore[no-untyped-def]
+    """Add contribution row ``i`` to one window."""
+    time = when[i, TIME]
+    hours = (time - EPOCH_US) * HOUR_ONE // 3_600_000_000
+    window[N] += 1
+    _add_text(window, text[i], sketch[i], word_min[i], when[i, PROMPT], time // 86_400_000_000)
+    _add_head(window, text[i], hours)
+    _add_time(window, time, when[i, GAP], hours, meta[i])
+    _add_request(window, meta[i])
+    _add_usage(window, meta[i])
+
+
 @kernel
 def add_rows(windows, entity, order, when, text, sketch, word_min, meta, start, stop):  # type: ignore[no-untyped-def]
     """Add contribution rows ``order[start:stop]`` to ``windows[entity[row]]``.
@@ -311,12 +324,11 @@ def add_rows(windows, entity, order, when, text, sketch, word_min, meta, start, 
     """
     for at in range(start, stop):
         i = order[at]
-        window = windows[entity[i]]
-        time = when[i, TIME]
-        hours = (time - EPOCH_US) * HOUR_ONE // 3_600_000_000
-        window[N] += 1
-        _add_text(window, text[i], sketch[i], word_min[i], when[i, PROMPT], time // 86_400_000_000)
-        _add_head(window, text[i], hours)
-        _add_time(window, time, when[i, GAP], hours, meta[i])
-        _add_request(window, meta[i])
-        _add_usage(window, meta[i])
+        _add(windows[entity[i]], i, when, text, sketch, word_min, meta)
+
+
+@kernel
+def add_to_each(windows, when, text, sketch, word_min, meta):  # type: ignore[no-untyped-def]
+    """Add the first contribution row to every window of ``int64[k, WORDS]``."""
+    for k in range(len(windows)):
+        _add(windows[k], 0, when, text, sketch, word_min, meta)

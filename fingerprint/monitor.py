@@ -1,0 +1,236 @@
+"""The monitor: a verdict for every request, in microseconds, inside serving code.
+
+    monitor = Monitor.load()
+    verdict = monitor.observe(exchange)  # a dict as in the exchange record, or an ``Exchange``
+
+It keeps a history of each account in a store, scores its windows over several horizons with the one model and applies
+a policy. It is never in the way: whatever goes wrong inside is counted and logged without content, and the verdict is
+``unknown``. Verdicts are for the operator: who shows them to clients helps them to probe. Left out: state (``history``,
+``stores``), levels over time (``policy``), web frameworks (``integrations``).
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fingerprint.contribution import read_parsed
+from fingerprint.errors import ExchangeError
+from fingerprint.exchange import Exchange, parse
+from fingerprint.features import compute
+from fingerprint.history import HORIZONS
+from fingerprint.kernels.hashing import hash_spans
+from fingerprint.kernels.layout import AT
+from fingerprint.policy import LEVELS, Alerts, Policy
+from fingerprint.scorer import Scorer
+from fingerprint.stores import NOBODY, Seen, Store
+from fingerprint.stores.memory import MemoryStore
+
+__all__ = ["Monitor", "Verdict"]
+
+UNKNOWN = "unknown"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_N, _FIRST, _LAST = AT["n"], AT["first_us"], AT["last_us"]
+_REFRESH_US = 600_000_000  # a level that is reached again is written down at most this often
+_log = logging.getLogger("fingerprint")
+
+
+class Verdict:
+    """What is thought of an account after an exchange: the fields of the verdict record as attributes, and more.
+
+    ``window`` is which of ``HORIZONS`` the verdict rests on (that of the highest score); ``alert`` is whether people
+    should be told now; ``campaign_id`` is the campaign that the account was found in, if any; ``scores`` has the score
+    of every horizon. ``reasons`` are worked out when they are asked for. A verdict that could not be reached has level
+    ``unknown``, score None and in ``reason`` a word for why.
+    """
+
+    __slots__ = (
+        "_features", "_first_us", "_last_us", "_reasons", "_scorer", "account_id", "alert", "bundle_id", "campaign_id",
+        "level", "n_exchanges", "reason", "score", "scores", "window",
+    )  # fmt: skip
+
+    def __init__(self, account_id: str, bundle_id: str, level: str = UNKNOWN, reason: str = "") -> None:
+        self.account_id, self.bundle_id, self.level, self.reason = account_id, bundle_id, level, reason
+        self.n_exchanges, self._first_us, self._last_us = 0, 0, 0
+        self.score: float | None = None
+        self.scores: dict[str, float] = {}
+        self.window, self.alert, self.campaign_id = "", False, ""
+        self._reasons: list[dict[str, Any]] | None = None
+        self._scorer: Scorer | None = None
+        self._features: NDArray[np.float32] | None = None
+
+    @property
+    def entity_id(self) -> str:
+        return self.account_id
+
+    @property
+    def first_seen(self) -> datetime | None:
+        """When the first exchange of the window arrived."""
+        return _EPOCH + timedelta(microseconds=self._first_us) if self.n_exchanges else None
+
+    @property
+    def last_seen(self) -> datetime | None:
+        """When the newest exchange arrived."""
+        return _EPOCH + timedelta(microseconds=self._last_us) if self.n_exchanges else None
+
+    @property
+    def reasons(self) -> list[dict[str, Any]]:
+        """What drives the score, strongest first, as ``Scorer.reasons`` gives it, at whatever level."""
+        if self._reasons is None:
+            known = self._scorer is not None and self._features is not None
+            self._reasons = self._scorer.reasons(self._features[None])[0] if known else []  # type: ignore[union-attr,index]
+        return self._reasons
+
+    def as_dict(self) -> dict[str, Any]:
+        """The verdict record as JSON has it: reasons for ``review`` and ``act`` only."""
+        first, last = self.first_seen, self.last_seen
+        return {
+            "entity_id": self.entity_id,
+            "account_id": self.account_id,
+            "n_exchanges": self.n_exchanges,
+            "first_seen": first and f"{first.replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
+            "last_seen": last and f"{last.replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
+            "score": self.score,
+            "level": self.level,
+            "reasons": self.reasons if self.level in LEVELS[1:] else [],
+            "bundle_id": self.bundle_id,
+            "window": self.window,
+            "alert": self.alert,
+            "campaign_id": self.campaign_id or None,
+        }
+
+    def __repr__(self) -> str:
+        score = "none" if self.score is None else f"{self.score:.3f}"
+        return f"Verdict({self.level}, score {score}, {self.n_exchanges} exchanges)"
+
+
+class Monitor:
+    """Judges every exchange. Thread-safe.
+
+    ``counts`` says what happened: verdicts by level (``verdict:allow``, ...), ``rejected:`` with the reason, ``error:``
+    with the type, ``duplicates``, ``alerts``, ``alerts_over_budget``; the store has counts of its own.
+    ``listener`` is called with each verdict and the seconds that it took.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        store: Store | None = None,
+        policy: Policy | None = None,
+        listener: Callable[[Verdict, float], None] | None = None,
+    ) -> None:
+        self.scorer, self.policy = scorer, policy or Policy()
+        self.store: Store = store if store is not None else MemoryStore()
+        self.listener = listener
+        self.counts: Counter[str] = Counter()
+        self._alerts = Alerts(self.policy.alerts_an_hour)
+        self._thresholds = self.policy.thresholds(float(scorer.review), float(scorer.act))
+        self._convicted: Mapping[str, tuple[str, int]] = {}
+
+    @classmethod
+    def load(
+        cls, bundle: str | Path | None = None, store: Store | None = None, policy: Policy | None = None
+    ) -> Self:
+        """The monitor of a bundle directory, or of the bundle that ships with the package; raises ``BundleError``."""
+        return cls(Scorer.load(bundle), store, policy)
+
+    def convict(self, members: Iterable[tuple[str, str, str]]) -> None:
+        """Take over what ``fingerprint campaigns`` found, in place of what was known: account, campaign, level. The
+        level of a member is at least that of its campaign from its next exchange on."""
+        found = {account: (campaign, LEVELS.index(level)) for account, campaign, level in members}
+        self._convicted = found
+
+    def observe(self, exchange: Mapping[str, Any] | Exchange) -> Verdict:
+        """The verdict on an exchange's account, the exchange counted in. Never raises."""
+        began = perf_counter()
+        try:
+            verdict = self._observe(exchange)
+        except ExchangeError as error:
+            self.counts[f"rejected:{error.reason}"] += 1
+            verdict = self._unknown(exchange, error.reason)
+        except Exception as error:
+            self.counts[f"error:{type(error).__name__}"] += 1
+            _log.error("no verdict: %s while observing an exchange", type(error).__name__)
+            verdict = self._unknown(exchange, "error")
+        self.counts[f"verdict:{verdict.level}"] += 1
+        if self.listener:
+            self._tell(verdict, perf_counter() - began)
+        return verdict
+
+    async def aobserve(self, exchange: Mapping[str, Any] | Exchange) -> Verdict:
+        """``observe`` for asyncio: in a thread, where the store may wait for a network."""
+        if isinstance(self.store, MemoryStore):
+            return self.observe(exchange)
+        return await asyncio.to_thread(self.observe, exchange)
+
+    def verdict(self, account: str) -> Verdict | None:
+        """The verdict on an account as it is now, without an exchange; None if nothing is known of it."""
+        seen = self.store.get(account)
+        return self._judge(account, seen) if seen is not None else None
+
+    def _observe(self, exchange: Mapping[str, Any] | Exchange) -> Verdict:
+        known = exchange if isinstance(exchange, Exchange) else parse(exchange)
+        name = known.exchange_id
+        identity = int(hash_spans(np.frombuffer(name, np.uint8), np.array([0, len(name)], np.int64))[0])
+        seen = self.store.add(known.account_id, identity, read_parsed(known, self.scorer.head))
+        if not seen.new:
+            self.counts["duplicates"] += 1
+        return self._judge(known.account_id, seen)
+
+    def _judge(self, account: str, seen: Seen) -> Verdict:
+        n = seen.windows[:, _N].tolist()
+        rows = [i for i, count in enumerate(n) if count and (i == 0 or count != n[i - 1])]  # equal counts, same window
+        verdict = Verdict(account, self.scorer.bundle_id, LEVELS[0])
+        if not rows:
+            return verdict
+        features = compute(seen.windows[rows])
+        scores = self.scorer.score(features).tolist()
+        verdict.scores = {HORIZONS[i]: score for i, score in zip(rows, scores, strict=True)}
+        enough = [k for k, i in enumerate(rows) if n[i] >= self.policy.least]
+        best = max(enough or [len(rows) - 1], key=scores.__getitem__)
+        window = seen.windows[rows[best]]
+        verdict.window, verdict.score = HORIZONS[rows[best]], scores[best]
+        verdict.n_exchanges, verdict._first_us, verdict._last_us = n[rows[best]], int(window[_FIRST]), int(window[_LAST])
+        verdict._scorer, verdict._features = self.scorer, features[best]
+        self._level(verdict, seen, scores[best] if enough else 0.0)
+        return verdict
+
+    def _level(self, verdict: Verdict, seen: Seen, score: float) -> None:
+        """The level by policy and by campaign, and whether to alert; what changed is kept."""
+        before, time_us = seen.standing, verdict._last_us
+        now = self.policy.after(score, before, self._thresholds, time_us)
+        verdict.campaign_id, convicted = self._convicted.get(verdict.account_id, ("", 0))
+        if convicted > now.level:
+            now = now._replace(level=convicted, since_us=max(time_us, now.since_us))
+        verdict.level = LEVELS[now.level]
+        if self.policy.due(now, before, time_us):
+            verdict.alert = self._alerts.take(time_us)
+            self.counts["alerts" if verdict.alert else "alerts_over_budget"] += 1
+            if verdict.alert:
+                now = now._replace(alerted=now.level, alerted_us=time_us)
+        if now._replace(since_us=0) != before._replace(since_us=0) or now.since_us - before.since_us > _REFRESH_US:
+            self.store.stand(verdict.account_id, now)
+
+    def _unknown(self, exchange: object, reason: str) -> Verdict:
+        account = exchange.account_id if isinstance(exchange, Exchange) else None
+        if isinstance(exchange, Mapping):
+            account = exchange.get("account_id")
+        return Verdict(account if isinstance(account, str) else "", self.scorer.bundle_id, UNKNOWN, reason)
+
+    def _tell(self, verdict: Verdict, seconds: float) -> None:
+        assert self.listener is not None
+        try:
+            self.listener(verdict, seconds)
+        except Exception as error:
+            self.counts[f"error:listener:{type(error).__name__}"] += 1
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
