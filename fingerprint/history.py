@@ -20,7 +20,7 @@ from fingerprint.contribution import Contributions
 from fingerprint.errors import WindowError
 from fingerprint.kernels.layout import AT, LAYOUT_ID, MISSING, SESSION_GAP_US, WORD_BINS, WORDS, M, W
 from fingerprint.kernels.pack import PACKED_BYTES, pack, unpack
-from fingerprint.kernels.reduce import add_to_each, clear, merge_rows
+from fingerprint.kernels.reduce import add_to_each, clear, merge_rows, merge_suffixes
 from fingerprint.kernels.text import SKETCH_COLUMNS, TEXT_COLUMNS
 
 __all__ = ["HORIZONS", "ROW_BYTES", "History", "pack_row", "unpack_row"]
@@ -31,7 +31,7 @@ MOST_ROWS = 512  # the most that are kept as rows
 CELLS = 4  # of each length
 _MINUTE = 60_000_000
 _LENGTHS = (15 * _MINUTE, 360 * _MINUTE, 10_800 * _MINUTE)  # each divides the next
-_SESSION, _HOUR = HORIZONS.index("session"), HORIZONS.index("hour")
+_HOUR = HORIZONS.index("hour")
 _GAP, _TIME, _N = W["gap_us"], W["time_us"], AT["n"]
 _SHAPES = (
     (np.dtype("<i8"), len(W)),
@@ -79,7 +79,7 @@ class History:
     kept. Not thread-safe.
     """
 
-    __slots__ = ("_cells", "_folded", "_ids", "_live", "_rows", "_session", "forgotten", "last_us")
+    __slots__ = ("_cells", "_folded", "_ids", "_live", "_rows", "_table", "forgotten", "last_us")
 
     def __init__(self) -> None:
         self.last_us = MISSING
@@ -87,8 +87,8 @@ class History:
         self._folded = (MISSING, 0)  # time and identity of the newest row that went into cells
         self._rows: list[Row] = []
         self._ids: set[int] = set()  # of the rows
-        self._cells: dict[tuple[int, int], NDArray[np.int64]] = {}
-        self._session: NDArray[np.int64] | None = None  # of the rows that went into cells
+        self._table = _empty(2)  # the session of the rows that went into cells, then cells
+        self._cells: dict[tuple[int, int], int] = {}  # length and number to row of the table
         self._live: NDArray[np.int64] | None = None
 
     def add(self, identity: int, rows: Contributions) -> bool:
@@ -147,19 +147,24 @@ class History:
         if place is None:
             self.forgotten += 1
             return
-        if place not in self._cells:
-            self._cells[place] = _empty(1)
-        add_to_each(self._cells[place], *rows)
+        at = self._cell(place)
+        add_to_each(self._table[at : at + 1], *rows)
+
+    def _cell(self, place: tuple[int, int]) -> int:
+        """The row of the table that is this cell; an empty one is made."""
+        at = self._cells.get(place)
+        if at is None:
+            at = self._cells[place] = len(self._cells) + 1
+            if at >= len(self._table):
+                self._table = np.concatenate([self._table, _empty(len(self._table))])
+        return at
 
     def _fold(self, count: int) -> None:
         """The oldest rows into cells."""
         for time, identity, rows in self._rows[:count]:
             self._into_cell(time, rows)
             self._ids.discard(identity)
-            if self._session is None:
-                self._session = _empty(1)
-            _restart(self._session, rows)
-            add_to_each(self._session, *rows)
+            _follow(self._table[:1], rows)
             self._folded = (time, identity)
         del self._rows[:count]
 
@@ -170,27 +175,25 @@ class History:
     def _age(self) -> None:
         """After time went on: old rows into cells, cells that are too old for their length into longer ones."""
         self._fold(self._old())
-        for size, number in sorted(self._cells):
-            length = _LENGTHS[size]
-            if number > self.last_us // length - CELLS:
-                continue
-            cell = self._cells.pop((size, number))
-            place = self._place(number * length)
-            if place is None:
-                self.forgotten += int(cell[0, _N])
-            elif place in self._cells:
-                merge_rows(self._cells[place][0], cell[0])
-            else:
-                self._cells[place] = cell
+        if any(number <= self.last_us // _LENGTHS[size] - CELLS for size, number in self._cells):
+            self._lengthen()
         self._live = None
 
+    def _lengthen(self) -> None:
+        old, table = self._cells, self._table
+        self._cells, self._table = {}, _empty(len(table))
+        self._table[0] = table[0]
+        for (size, number), at in old.items():
+            place = self._place(number * _LENGTHS[size])
+            if place is None:
+                self.forgotten += int(table[at, _N])
+            else:
+                merge_rows(self._table[self._cell(place)], table[at])
+
     def _merged(self) -> NDArray[np.int64]:
-        live = _empty(len(HORIZONS))
-        if self._session is not None:
-            live[_SESSION] = self._session[0]
-        for (size, _), cell in self._cells.items():
-            for horizon in range(_HOUR + size, len(HORIZONS)):
-                merge_rows(live[horizon], cell[0])
+        live = np.empty((len(HORIZONS), WORDS), np.int64)
+        from_horizon = np.array([_HOUR + size for size, _ in self._cells], np.int64)
+        merge_suffixes(live, self._table, from_horizon)
         for _, _, rows in self._rows:
             _follow(live, rows)
         return live
@@ -201,10 +204,9 @@ class History:
         out = np.empty(PACKED_BYTES, np.uint8)
         counts = len(self._cells), len(self._rows)
         parts = [_HEAD.pack(_VERSION, *counts, self.last_us, self.forgotten, *self._folded)]
-        session = _empty(1) if self._session is None else self._session
-        parts.append(out[: pack(session[0], out)].tobytes())
+        parts.append(out[: pack(self._table[0], out)].tobytes())
         for place in sorted(self._cells):
-            parts += [_CELL.pack(*place), out[: pack(self._cells[place][0], out)].tobytes()]
+            parts += [_CELL.pack(*place), out[: pack(self._table[self._cells[place]], out)].tobytes()]
         parts += [pack_row(identity, rows) for _, identity, rows in self._rows]
         return b"".join(parts)
 
@@ -219,13 +221,17 @@ class History:
         if version != _VERSION:
             raise WindowError("expected a history of this version of fingerprint, got another: start without it")
         body, at = np.frombuffer(data, np.uint8), _HEAD.size
-        session, at = _unpacked(body, at)
-        history._session = session if session[0, _N] else None
+        if not (cells <= CELLS * len(_LENGTHS) and rows <= MOST_ROWS):
+            raise WindowError(f"expected a history of at most {CELLS * len(_LENGTHS)} cells, got {cells}")
+        history._table = _empty(max(cells + 1, 2))
+        at = _unpacked(body, at, history._table[0])
         for _ in range(cells):
             if len(data) - at < _CELL.size:
                 raise WindowError("the history ends too early")
             place = _CELL.unpack_from(data, at)
-            history._cells[place], at = _unpacked(body, at + _CELL.size)
+            if place[0] >= len(_LENGTHS) or place in history._cells:
+                raise WindowError("the history is damaged")
+            at = _unpacked(body, at + _CELL.size, history._table[history._cell(place)])
         for _ in range(rows):
             history._rows.append(unpack_row(data, at))
             at += ROW_BYTES
@@ -240,26 +246,21 @@ class History:
         other.last_us, other.forgotten = self.last_us, self.forgotten
         other._folded = self._rows[-1][:2] if self._rows else self._folded
         if self.last_us != MISSING:
-            other._cells[len(_LENGTHS) - 1, self.last_us // _LENGTHS[-1]] = self.windows[-1:].copy()
+            other._table[other._cell((len(_LENGTHS) - 1, self.last_us // _LENGTHS[-1]))] = self.windows[-1]
         return other
 
 
-def _unpacked(body: NDArray[np.uint8], at: int) -> tuple[NDArray[np.int64], int]:
-    window = np.empty((1, WORDS), np.int64)
-    at = unpack(body, at, window[0])
+def _unpacked(body: NDArray[np.uint8], at: int, window: NDArray[np.int64]) -> int:
+    """Read a window at a place; the place behind it."""
+    at = unpack(body, at, window)
     if at < 0:
         raise WindowError("the history is damaged")
-    return window, at
-
-
-def _restart(session: NDArray[np.int64], rows: Contributions) -> None:
-    """A session ends with a gap of over 30 minutes."""
-    gap = rows.when[0, _GAP]
-    if gap > SESSION_GAP_US or gap == MISSING:
-        clear(session)
+    return at
 
 
 def _follow(live: NDArray[np.int64], rows: Contributions) -> None:
-    """Add the newest row to all windows."""
-    _restart(live[_SESSION : _SESSION + 1], rows)
+    """Add the newest row to all windows, the first of them being the session, which a gap of over 30 minutes ends."""
+    gap = rows.when[0, _GAP]
+    if gap > SESSION_GAP_US or gap == MISSING:
+        clear(live[:1])
     add_to_each(live, *rows)

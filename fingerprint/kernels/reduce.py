@@ -40,7 +40,7 @@ from fingerprint.kernels.layout import (
 )
 from fingerprint.kernels.text import T_CAPABILITY, T
 
-__all__ = ["add_rows", "add_to_each", "clear", "merge_rows"]
+__all__ = ["add_rows", "add_to_each", "clear", "merge_rows", "merge_suffixes"]
 
 # Offsets become compile-time constants of the kernels.
 N, CHARS, CHARS_SQ, LENGTHS = AT["n"], AT["chars_log"], AT["chars_log_sq"], AT["length_hist"]
@@ -137,6 +137,22 @@ def merge_rows(into, other):  # type: ignore[no-untyped-def]
         into[j] = min(into[j], other[j])
     for j in range(N_SUMS + N_MINIMA, WORDS):
         into[j] = max(into[j], other[j])
+
+
+@kernel
+def merge_suffixes(into, table, first):  # type: ignore[no-untyped-def]
+    """Row 0 of ``table`` to row 0 of ``into``; row k + 1 merged into all rows of ``into`` from ``first[k]`` on.
+
+    ``int64[h, WORDS], int64[>= m + 1, WORDS], int64[m]``; what ``into`` held is overwritten.
+    """
+    clear(into)
+    into[0] = table[0]
+    for h in range(1, len(into)):
+        if h > 1:
+            into[h] = into[h - 1]
+        for k in range(len(first)):
+            if first[k] == h:
+                merge_rows(into[h], table[k + 1])
 
 
 @inner
