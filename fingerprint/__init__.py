@@ -10,8 +10,20 @@
 
 from fingerprint.errors import BundleError, ExchangeError, FingerprintError
 from fingerprint.features import FEATURES, features
+from fingerprint.monitor import Monitor
+from fingerprint.policy import Policy
 from fingerprint.scorer import Scorer
 from fingerprint.window import Window
 
-__all__ = ["FEATURES", "BundleError", "ExchangeError", "FingerprintError", "Scorer", "Window", "features"]
+__all__ = [
+    "FEATURES",
+    "BundleError",
+    "ExchangeError",
+    "FingerprintError",
+    "Monitor",
+    "Policy",
+    "Scorer",
+    "Window",
+    "features",
+]
 __version__ = "0.1.0"

@@ -4,8 +4,8 @@ An exchange stands in a cell of time, the older the coarser: quarters of an hour
 for the last day, quarters of 30 days for the last 30 days; what is older is forgotten. Cells are windows, so that a
 horizon is a merge of cells. Which cell an exchange stands in follows from its time and from the newest time of the
 account alone, and the exchanges of the last ``HOLD_US`` are kept as rows, so that one that comes late takes its place:
-a history depends on which exchanges it has seen, not on their order, as long as none is later than that. Left out: whose
-history it is and where it is kept (``stores``), what it says (``monitor``).
+a history depends on which exchanges it has seen, not on their order, as long as none is later than that. Left out:
+whose history it is and where it is kept (``stores``), what it says (``monitor``).
 """
 
 import struct

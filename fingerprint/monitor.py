@@ -30,7 +30,7 @@ from fingerprint.kernels.hashing import hash_spans
 from fingerprint.kernels.layout import AT
 from fingerprint.policy import LEVELS, Alerts, Policy
 from fingerprint.scorer import Scorer
-from fingerprint.stores import NOBODY, Seen, Store
+from fingerprint.stores import Seen, Store
 from fingerprint.stores.memory import MemoryStore
 
 __all__ = ["Monitor", "Verdict"]
@@ -197,7 +197,8 @@ class Monitor:
         best = max(enough or [len(rows) - 1], key=scores.__getitem__)
         window = seen.windows[rows[best]]
         verdict.window, verdict.score = HORIZONS[rows[best]], scores[best]
-        verdict.n_exchanges, verdict._first_us, verdict._last_us = n[rows[best]], int(window[_FIRST]), int(window[_LAST])
+        verdict.n_exchanges = n[rows[best]]
+        verdict._first_us, verdict._last_us = int(window[_FIRST]), int(window[_LAST])
         verdict._scorer, verdict._features = self.scorer, features[best]
         self._level(verdict, seen, scores[best] if enough else 0.0)
         return verdict

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -292,20 +293,36 @@ def demo(
     find_campaigns(result, out, 1200, Console())
 
 
+class Part(StrEnum):
+    """What `bench` measures."""
+
+    batch = "batch"
+    serving = "serving"
+
+
 @app.command()
 def bench(
+    part: Annotated[Part, typer.Argument(help="batch: reading traffic and one window; serving: Monitor.")] = Part.batch,
     bundle: Annotated[
         Path | None, typer.Option(exists=True, help="Bundle to measure (default: the shipped one).")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
     rows: Annotated[int, typer.Option(min=10_000, help="Exchanges in the batch benchmark.")] = 400_000,
+    accounts: Annotated[int, typer.Option(min=0, help="Serving: accounts to track (0: leave it out).")] = 1_000_000,
+    soak: Annotated[int, typer.Option(min=0, help="Serving: exchanges of the soak (0: leave it out).")] = 10_000_000,
 ) -> None:
     """Measure speed side by side with the peers, in one run."""
     from fingerprint.bundle import load as load_bundle
     from training.bench import bench as measure
     from training.bench import report
 
-    text = report(measure(bundle, rows), load_bundle(bundle).bundle_id)
+    if part is Part.serving:
+        from training.bench_serving import bench_serving
+
+        told = "bench serving --out docs/benchmarks-serving.md"
+        text = report(bench_serving(bundle, accounts, soak), load_bundle(bundle).bundle_id, told)
+    else:
+        text = report(measure(bundle, rows), load_bundle(bundle).bundle_id)
     print(text)
     if out is not None:
         out.write_text(text, encoding="utf-8")

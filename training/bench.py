@@ -35,7 +35,7 @@ from fingerprint.readers import Rejects, read
 from training.world import make_world
 from training.world.settings import load as load_world
 
-__all__ = ["Row", "bench", "booster_beside", "one_row", "report"]
+__all__ = ["Row", "bench", "booster_beside", "exchange_of", "one_row", "report"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ def _batch_rows(directory: Path, scorer: Scorer, rows: int) -> list[Row]:
     ]
 
 
-def _exchange(size: int) -> dict[str, Any]:
+def exchange_of(size: int) -> dict[str, Any]:
+    """An exchange with a prompt of so many bytes."""
     text = "Explain how the tides work and list 3 examples, step by step. " * (size // 60 + 1)
     return {
         "exchange_id": "e",
@@ -156,7 +157,7 @@ def _exchange(size: int) -> dict[str, Any]:
 def _serving_rows(scorer: Scorer, booster: lightgbm.Booster) -> list[Row]:
     window = Window.empty()
     for _ in range(20):
-        window.update(scorer.read(_exchange(320), after=window))
+        window.update(scorer.read(exchange_of(320), after=window))
     ours, peer, p99 = one_row(scorer, booster, features(window))
     rows = [
         Row(
@@ -169,7 +170,7 @@ def _serving_rows(scorer: Scorer, booster: lightgbm.Booster) -> list[Row]:
     ]
     vectorizer = HashingVectorizer(n_features=2**16, ngram_range=(1, 2))
     for size, asked in ((320, "<= 40 µs"), (16 * 1024, "<= 400 µs")):
-        exchange = _exchange(size)
+        exchange = exchange_of(size)
         ours, p99 = _median_us(lambda e=exchange: features(window.update(scorer.read(e, after=window))), 3000)  # type: ignore[misc]
         peer, _ = _median_us(lambda e=exchange: vectorizer.transform([e["prompt"]]), 300)  # type: ignore[misc]
         rows.append(
@@ -216,12 +217,12 @@ def bench(bundle: Path | None = None, rows: int = 400_000) -> list[Row]:
     return [*table, *_serving_rows(scorer, booster), _start_row(bundle)]
 
 
-def report(rows: list[Row], bundle_id: str) -> str:
+def report(rows: list[Row], bundle_id: str, command: str = "bench --out docs/benchmarks.md") -> str:
     """The measurements as Markdown."""
     lines = [
         "# Benchmarks",
         "",
-        "Written by `python -m training bench --out docs/benchmarks.md`. Each figure stands beside its peer, measured",
+        f"Written by `python -m training {command}`. Each figure stands beside its peer, measured",
         "in the same run on the same machine; read the ratios rather than the absolute values.",
         "",
         f"Bundle `{bundle_id}` ({len(FEATURES)} features); {os.cpu_count()} cores, {platform.machine()}, "

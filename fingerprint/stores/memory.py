@@ -123,7 +123,7 @@ class MemoryStore:
             self._evict()
 
     def _evict(self) -> None:
-        """The least recently seen packed account becomes a summary; too many summaries, and the oldest are forgotten."""
+        """The least recently seen packed account becomes a summary; of too many summaries the oldest are forgotten."""
         account, packed = self._packed.popitem(last=False)
         self._bytes -= len(packed) + ACCOUNT_BYTES
         brief = History.from_bytes(packed[STANDING_BYTES:]).summary()
