@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from fingerprint.errors import FingerprintError
 from fingerprint.stores import Standing
 
-__all__ = ["LEVELS", "Alerts", "Policy"]
+__all__ = ["LEAST", "LEVELS", "Alerts", "Policy"]
 
 LEVELS = ("allow", "review", "act")
+LEAST = 10  # exchanges of a window that counts
 _HOUR_US = 3_600_000_000
 _EDGE = 1e-7
 
@@ -31,7 +32,7 @@ class Policy:
 
     review: float | None = None
     act: float | None = None
-    least: int = 10
+    least: int = LEAST
     hysteresis: float = 0.5
     hold_s: float = 3600.0
     cooldown_s: float = 86_400.0
