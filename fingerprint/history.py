@@ -11,7 +11,7 @@ whose history it is and where it is kept (``stores``), what it says (``monitor``
 import struct
 import zlib
 from bisect import bisect_right, insort
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ _MINUTE = 60_000_000
 _LENGTHS = (15 * _MINUTE, 360 * _MINUTE, 10_800 * _MINUTE)  # each divides the next
 _HOUR = HORIZONS.index("hour")
 _GAP, _TIME, _N = W["gap_us"], W["time_us"], AT["n"]
-_SHAPES = (
+_SHAPES: tuple[tuple[np.dtype[Any], int], ...] = (
     (np.dtype("<i8"), len(W)),
     (np.dtype("<i2"), TEXT_COLUMNS),
     (np.dtype("<i1"), SKETCH_COLUMNS),
@@ -239,6 +239,11 @@ class History:
             raise WindowError(f"expected a history of {at} bytes, got {len(data)}")
         history._ids = {identity for _, identity, _ in history._rows}
         return history
+
+    def beyond(self, other: "History") -> list[Row]:
+        """The rows of the last ``HOLD_US`` that ``other`` does not hold and cannot have in a cell."""
+        since = max(self.last_us, other.last_us) - HOLD_US
+        return [row for row in self._rows if row[0] > since and row[:2] > other._folded and row[1] not in other._ids]
 
     def summary(self) -> "History":
         """The same exchanges in one cell: what is kept of an account that is evicted."""

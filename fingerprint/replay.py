@@ -69,9 +69,10 @@ def replay(
             highest.add(code, seen.windows[new])
         told(len(batch.time_us))
     highest.score()
-    found = {code: seen.windows[-1] for code, name in enumerate(names) if (seen := store.get(name))}
+    found = {code: known.windows[-1] for code, name in enumerate(names) if (known := store.get(name))}
     accounts = [code for code, month in found.items() if month[_N] >= least]
     months = np.stack([found[code] for code in accounts]) if accounts else np.empty((0, WORDS), np.int64)
-    facts = (months[:, AT[name]] for name in ("n", "first_us", "last_us"))
-    judged = Judged([names[code] for code in accounts], *facts, compute(months), highest.of[accounts])
+    n, first_us, last_us = (months[:, AT[name]] for name in ("n", "first_us", "last_us"))
+    kept = [names[code] for code in accounts]
+    judged = Judged(kept, n, first_us, last_us, compute(months), highest.of[accounts])
     return judged, store.counts["duplicates"]

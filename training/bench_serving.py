@@ -129,7 +129,7 @@ def _row_of(scorer: Scorer) -> Contributions:
 
 def _at(rows: Contributions, time_us: int, number: int) -> Contributions:
     """The same exchange at another time, with another prompt's hashes: its own arrays, since a store keeps them."""
-    copied = Contributions(*(part.copy() for part in rows))
+    copied = rows.take(np.zeros(1, np.int64))
     copied.when[0, W["time_us"]] = time_us
     copied.when[0, W["prompt"]] ^= number
     return copied
