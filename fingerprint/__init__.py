@@ -11,7 +11,6 @@
 from fingerprint.errors import BundleError, ExchangeError, FingerprintError
 from fingerprint.features import FEATURES, features
 from fingerprint.monitor import Monitor
-from fingerprint.policy import Policy
 from fingerprint.scorer import Scorer
 from fingerprint.window import Window
 
@@ -21,7 +20,6 @@ __all__ = [
     "ExchangeError",
     "FingerprintError",
     "Monitor",
-    "Policy",
     "Scorer",
     "Window",
     "features",

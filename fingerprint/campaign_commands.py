@@ -4,7 +4,6 @@ They need ``fingerprint[campaigns]`` (SciPy, scikit-network, matplotlib), sharin
 imported when a command runs.
 """
 
-import importlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,16 +14,18 @@ from rich.progress import Progress
 
 from fingerprint.assemble import HOLD
 from fingerprint.commands import (
+    EXAMPLES,
     BundleOption,
     By,
     Out,
     Tally,
-    _check_out,
-    _finish,
-    _one_line_errors,
-    _progress,
-    _say,
     app,
+    check_out,
+    finish,
+    needed,
+    one_line_errors,
+    progress,
+    say,
 )
 from fingerprint.errors import FingerprintError, OutOfOrderError
 from fingerprint.exchange import NoNames
@@ -34,18 +35,9 @@ from fingerprint.verdicts import writer
 
 __all__: list[str] = []
 
-_EXAMPLES = "\b\nExamples:\n"
 _ROWS = {"account_id": "text", "campaign_id": "text", "score": "number"}
 _MATCHES = {"account_id": "text", "campaign_id": "text", "carrying": "count", "share": "number"}
 TrafficList = Annotated[list[str], typer.Argument(metavar="TRAFFIC...", help="Files or folders of exchange records.")]
-
-
-def _needed(module: str, extra: str) -> Any:
-    """A module of an extra, or of the package that imports one."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise FingerprintError(f"this needs {error.name}: pip install 'fingerprint[{extra}]'") from None
 
 
 def _read(traffic: list[str], state: Any, scorer: Scorer, bar: Progress, tally: Tally) -> Any:
@@ -60,10 +52,11 @@ def _read(traffic: list[str], state: Any, scorer: Scorer, bar: Progress, tally: 
                     assembler.add(batch)
                     bar.advance(reading, len(batch.time_us))
         except OutOfOrderError:
-            _say("fingerprint: the traffic is not in the order of time, reading it again and holding all of it")
+            say("fingerprint: the traffic is not in the order of time, reading it again and holding all of it")
             continue
         windows = assembler.account_windows()
         tally.exchanges, tally.duplicates, tally.foreign = assembler.exchanges, assembler.duplicates, assembler.foreign
+        tally.late, tally.belated, tally.newest_us = assembler.late, assembler.belated, state.recent.newest_us
         tally.entities = len(names.items)
         return state.after(names, windows, keeper)
     raise AssertionError("held traffic is in order")
@@ -76,11 +69,11 @@ def _check_places(traffic: list[str], *targets: object) -> None:
     for source in traffic:
         for target in targets:
             if target is not None:
-                _check_out(source, str(target))
+                check_out(source, str(target))
 
 
 @app.command(
-    epilog=_EXAMPLES
+    epilog=EXAMPLES
     + "  fingerprint campaigns traffic/ --out campaigns.csv --cases cases\n"
     + "  fingerprint campaigns monday.parquet --state state.npz --out monday.csv   # then tuesday.parquet"
 )
@@ -92,20 +85,28 @@ def campaigns(
         Path | None,
         typer.Option("--state", help="File that carries what was read, and ids, from run to run; made if absent."),
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="File with a key, or env:NAME: case files hold keyed hashes (see share)."),
+    ] = None,
     bundle: BundleOption = None,
 ) -> None:
     """Find accounts that work together, and write which campaign each belongs to."""
     began, tally = time.perf_counter(), Tally()
-    with _one_line_errors():
+    with one_line_errors():
         _check_places(traffic, out, cases, state)
-        finder = _needed("fingerprint.campaigns.find", "campaigns")
-        _needed("sknetwork.clustering", "campaigns")  # find imports it after the traffic was read
-        files = _needed("fingerprint.campaigns.case_page", "campaigns")
+        finder = needed("fingerprint.campaigns.find", "campaigns")
+        needed("sknetwork.clustering", "campaigns")  # find imports it after the traffic was read
+        files = needed("fingerprint.campaigns.case_page", "campaigns")
+        keys = needed("fingerprint.campaigns.share_format", "campaigns")
         if cases:
-            _needed("fingerprint.campaigns.figures", "campaigns")
+            needed("fingerprint.campaigns.figures", "campaigns")
+        elif key:
+            raise FingerprintError("--key is for case files: give --cases, too")
+        secret = keys.read_key(key) if key else None
         scorer = Scorer.load(bundle)
         before = finder.State.load(state, scorer) if state else finder.State(scorer.bundle_id)
-        with writer(out, _ROWS) as write, _progress() as bar:
+        with writer(out, _ROWS) as write, progress() as bar:
             after = _read(traffic, before, scorer, bar, tally)
             grouping = bar.add_task("grouping: accounts", total=None)
             found = finder.find(after, scorer)
@@ -117,7 +118,8 @@ def campaigns(
             if cases:
                 writing = bar.add_task("writing: cases", total=None)
                 for campaign in found.campaigns:
-                    files.write_case(*finder.case_of(campaign, found, after, scorer), cases)
+                    case, days = finder.case_of(campaign, found, after, scorer)
+                    files.write_case(keys.keyed_case(case, secret) if secret else case, days, cases)
                     bar.advance(writing)
         if state:
             after.save(state)
@@ -127,15 +129,15 @@ def campaigns(
 def _tell(found: Any, tally: Tally, began: float) -> None:
     members = sum(len(campaign.members) for campaign in found.campaigns)
     acts = sum(campaign.level == "act" for campaign in found.campaigns)
-    _say(
+    say(
         f"{len(found.groups):,} groups of linked accounts; {len(found.campaigns):,} campaigns of {members:,} accounts: "
         f"{len(found.campaigns) - acts:,} review, {acts:,} act"
     )
-    _finish(tally, By.account, began)
+    finish(tally, By.account, began)
 
 
 @app.command(
-    epilog=_EXAMPLES
+    epilog=EXAMPLES
     + "  fingerprint share cases/camp-1a2b3c4d5e6f --key key.hex --provider 'Example AI' --out shared.json"
 )
 def share(
@@ -148,10 +150,10 @@ def share(
     accounts: Annotated[bool, typer.Option("--accounts", help="Also share account ids, as keyed hashes.")] = False,
 ) -> None:
     """Write a campaign's indicators as STIX 2.1: keyed signatures and bucketed facts, no prompt, no account id."""
-    with _one_line_errors():
-        sharing = _needed("fingerprint.campaigns.share", "share")
-        keys = _needed("fingerprint.campaigns.share_format", "share")
-        found = _needed("fingerprint.campaigns.cases", "campaigns").read_case(case)
+    with one_line_errors():
+        sharing = needed("fingerprint.campaigns.share", "share")
+        keys = needed("fingerprint.campaigns.share_format", "share")
+        found = needed("fingerprint.campaigns.cases", "campaigns").read_case(case)
         told = sharing.share(
             found,
             keys.read_key(key),
@@ -163,10 +165,10 @@ def share(
         )
         out.write_text(told, encoding="utf-8")
         told = f"{found['campaign_id']}, {len(found['forms']):,} indicators"
-        _say(f"{out}: {told}, valid for {valid_days} days, TLP:{tlp.upper()}")
+        say(f"{out}: {told}, valid for {valid_days} days, TLP:{tlp.upper()}")
 
 
-@app.command(epilog=_EXAMPLES + "  fingerprint match shared.json traffic/ --key key.hex --out matches.csv")
+@app.command(epilog=EXAMPLES + "  fingerprint match shared.json traffic/ --key key.hex --out matches.csv")
 def match(
     shared: Annotated[Path, typer.Argument(metavar="SHARED", help="Another provider's STIX 2.1 bundle.")],
     traffic: TrafficList,
@@ -176,11 +178,11 @@ def match(
 ) -> None:
     """Find accounts that fit another provider's indicators, and say how many would by chance."""
     began, tally = time.perf_counter(), Tally()
-    with _one_line_errors():
+    with one_line_errors():
         _check_places(traffic, out)
-        sharing = _needed("fingerprint.campaigns.match", "share")
-        keys = _needed("fingerprint.campaigns.share_format", "share")
-        finder = _needed("fingerprint.campaigns.find", "campaigns")
+        sharing = needed("fingerprint.campaigns.match", "share")
+        keys = needed("fingerprint.campaigns.share_format", "share")
+        finder = needed("fingerprint.campaigns.find", "campaigns")
         agreed = keys.read_key(key)
         with shared.open("rb") as handle:
             known = sharing.read_bundle(handle.read(keys.BUNDLE_BYTES + 1), agreed, now=datetime.now(UTC))
@@ -188,7 +190,7 @@ def match(
         with writer(
             out, {"account_id": "text", "campaign_id": "text", "carrying": "count", "share": "number"}
         ) as write:
-            with _progress() as bar:
+            with progress() as bar:
                 after = _read(traffic, finder.State(scorer.bundle_id), scorer, bar, tally)
             rows = after.sample
             fit = sharing.match(known, rows.when[:, 3], rows.when[:, 4], rows.account, agreed)
@@ -196,5 +198,5 @@ def match(
             names = [after.accounts[code] for code in fit.account[fits]]
             same = {"campaign_id": [known.campaign_id] * len(names)}
             write({"account_id": names, **same, "carrying": fit.carrying[fits], "share": fit.share[fits]})
-        _say(f"{len(names):,} of {len(after.accounts):,} accounts fit; by chance at most {fit.by_chance:.3g} would")
-        _finish(tally, By.account, began)
+        say(f"{len(names):,} of {len(after.accounts):,} accounts fit; by chance at most {fit.by_chance:.3g} would")
+        finish(tally, By.account, began)

@@ -25,7 +25,8 @@ def _hold_standard_streams() -> None:
 
 def _run() -> None:
     try:
-        import fingerprint.campaign_commands  # noqa: F401 (it adds its commands)
+        import fingerprint.campaign_commands
+        import fingerprint.serving_commands  # noqa: F401 (they add their commands)
         from fingerprint.commands import app
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in _EXTRA:

@@ -1,9 +1,10 @@
 """The commands: thin functions over the library. Data on standard output, everything else on standard error.
 
-Known errors are one line and exit status 2; rejected records are summarised and exit status 1; what nobody thought
-of is for ``fingerprint.cli`` to report. Left out: training (``python -m training``).
+Known errors are one line and exit status 2; records that were not used are summarised and exit status 1; what nobody
+thought of is for ``fingerprint.cli`` to report. Left out: training (``python -m training``).
 """
 
+import importlib
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -24,20 +26,26 @@ from fingerprint.assemble import HOLD, Assembler, Entities
 from fingerprint.bundle import FILES, check_place, load, write
 from fingerprint.calibrate import Judged, calibrated, sentence, small_accounts
 from fingerprint.errors import FingerprintError, OutOfOrderError
-from fingerprint.exchange import Names
+from fingerprint.exchange import Names, NoNames
 from fingerprint.features import FEATURES, compute
 from fingerprint.head import Head
+from fingerprint.policy import LEAST
 from fingerprint.readers import Rejects, read
+from fingerprint.recent import RECENT_US
+from fingerprint.replay import replay
 from fingerprint.scorer import Scorer
 from fingerprint.scorer import verify as verify_bundle
 from fingerprint.verdicts import feature_kinds, feature_rows, verdict_kinds, verdict_rows, writer
 
-__all__ = ["app"]
+__all__ = [
+    "EXAMPLES", "BundleOption", "By", "Out", "Tally", "app", "check_out", "finish", "needed", "one_line_errors",
+    "progress", "say",
+]  # fmt: skip
 
 app = typer.Typer(
     name="fingerprint",
     help="Find distillation campaigns in the API traffic of large language models.",
-    epilog="Exit status: 0 done; 1 some records were rejected (told on stderr); 2 nothing was done; "
+    epilog="Exit status: 0 done; 1 some records were not used (told on stderr); 2 nothing was done; "
     "70 a fault of fingerprint itself (FINGERPRINT_DEBUG=1 shows where).",
     add_completion=False,
     no_args_is_help=True,
@@ -54,6 +62,14 @@ class By(StrEnum):
     account = "account"
 
 
+class Look(StrEnum):
+    """How often honest traffic is looked at."""
+
+    session = "session"
+    account = "account"
+    request = "request"
+
+
 @dataclass
 class Tally:
     """What went through, for the last line."""
@@ -62,34 +78,58 @@ class Tally:
     exchanges: int = 0
     duplicates: int = 0
     foreign: int = 0
+    late: int = 0
+    belated: int = 0
+    newest_us: int = 0  # of earlier runs
     entities: int = 0
     levels: Counter[str] = field(default_factory=Counter)
 
     def warnings(self) -> list[str]:
         """What is wrong with the input though no record was rejected for it."""
-        if not self.foreign:
-            return []
-        dropped = f"dropped {self.duplicates:,} duplicates, {self.foreign:,} of them under another account_id"
-        return [f"{dropped}: ids must be unique"]
+        told = []
+        if self.foreign:
+            dropped = f"dropped {self.duplicates:,} duplicates, {self.foreign:,} of them under another account_id"
+            told.append(f"{dropped}: ids must be unique")
+        if self.late:
+            newest = f"{np.datetime64(self.newest_us, 'us').astype('M8[s]')}Z"
+            told.append(
+                f"did not use {self.late:,} late records, over {RECENT_US // 3_600_000_000} hours older than the "
+                f"newest of earlier runs ({newest}): read before, or days are out of order"
+            )
+        if self.belated:
+            told.append(
+                f"used {self.belated:,} records that are older than what earlier runs read of their accounts: "
+                "the gaps after them stay as they were"
+            )
+        return told
 
     def line(self, by: By) -> str:
         """One line of counts; of levels too where there are verdicts."""
-        records = self.exchanges + self.duplicates + self.rejects.total
+        records = self.exchanges + self.duplicates + self.late + self.rejects.total
         levels = ", ".join(f"{self.levels[level]:,} {level}" for level in ("allow", "review", "act"))
         return (
-            f"{records:,} records: {self.rejects.total:,} rejected, {self.duplicates:,} duplicates dropped; "
+            f"{records:,} records: {self.rejects.total:,} rejected, {self.duplicates:,} duplicates dropped"
+            f"{f', {self.late:,} late' if self.late else ''}; "
             f"{self.entities:,} {by}s" + (f": {levels}" if self.levels else "")
         )
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """One line on standard error, whatever is in it."""
     one = " ".join(line.split())
     print("".join(c if c.isprintable() else "?" for c in one), file=sys.stderr, flush=True)
 
 
+def needed(module: str, extra: str) -> Any:
+    """A module of an extra, or of the package that imports one."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise FingerprintError(f"this needs {error.name}: pip install 'fingerprint[{extra}]'") from None
+
+
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Known errors are one line and a status; so are Ctrl-C and a reader of our output that went away."""
     try:
         yield
@@ -97,15 +137,15 @@ def _one_line_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush there
         raise typer.Exit(141) from None
     except KeyboardInterrupt:
-        _say("fingerprint: stopped")
+        say("fingerprint: stopped")
         raise typer.Exit(130) from None
     except (FingerprintError, OSError) as error:
-        _say(f"fingerprint: {error}")
+        say(f"fingerprint: {error}")
         raise typer.Exit(2) from None
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def progress() -> Iterator[Progress]:
     """A spinner with counts, where standard error is a terminal."""
     columns = SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -130,7 +170,7 @@ def _entities(traffic: Sequence[str], by: By, head: Head, bar: Progress, tally: 
     try:
         assembler = _assembled(traffic, by, head, HOLD if again else None, bar, tally)
     except OutOfOrderError:
-        _say("fingerprint: the traffic is not in the order of time, reading it again and holding all of it")
+        say("fingerprint: the traffic is not in the order of time, reading it again and holding all of it")
         assembler = _assembled(traffic, by, head, None, bar, tally)
     judging = bar.add_task(f"computing: {by}s", total=None)
     for entities in assembler.finish():
@@ -140,18 +180,18 @@ def _entities(traffic: Sequence[str], by: By, head: Head, bar: Progress, tally: 
     tally.exchanges, tally.duplicates, tally.foreign = assembler.exchanges, assembler.duplicates, assembler.foreign
 
 
-def _check_out(traffic: str, out: str) -> None:
+def check_out(traffic: str, out: str) -> None:
     """Refuse to write over the traffic, or among it where the next run would read it."""
     source, target = Path(os.path.realpath(traffic)), Path(os.path.realpath(out))  # these take loops of links
     if out != "-" and traffic != "-" and source in (target, *target.parents):
         raise FingerprintError(f"--out {out}: this is where the traffic is read from, name another place")
 
 
-def _finish(tally: Tally, by: By, began: float) -> None:
+def finish(tally: Tally, by: By, began: float) -> None:
     for line in (*tally.rejects.summary(), *tally.rejects.notices(), *tally.warnings()):
-        _say(line)
-    _say(f"{tally.line(by)} ({time.perf_counter() - began:.1f} s)")
-    if tally.rejects.total:
+        say(line)
+    say(f"{tally.line(by)} ({time.perf_counter() - began:.1f} s)")
+    if tally.rejects.total or tally.late:
         raise typer.Exit(1)
 
 
@@ -167,43 +207,43 @@ Out = Annotated[str, typer.Option("--out", help="A file (.jsonl, .csv, .parquet)
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="A model bundle; the one that ships with fingerprint if not given.")
 ]
-_EXAMPLES = "\b\nExamples:\n"
+EXAMPLES = "\b\nExamples:\n"
 
 
 @app.command(
-    epilog=_EXAMPLES
+    epilog=EXAMPLES
     + "  fingerprint score traffic.parquet --by account --out verdicts.csv\n"
     + "  zcat traffic.jsonl.gz | fingerprint score - --by session --out - | jq 'select(.level == \"act\")'"
 )
 def score(traffic: Traffic, by: ByOption, out: Out, bundle: BundleOption = None) -> None:
     """Write a verdict for each session or account: score, level, reasons."""
     began, tally = time.perf_counter(), Tally()
-    with _one_line_errors():
-        _check_out(traffic, out)
+    with one_line_errors():
+        check_out(traffic, out)
         scorer = Scorer.load(bundle)
-        with writer(out, verdict_kinds()) as write, _progress() as bar:
+        with writer(out, verdict_kinds()) as write, progress() as bar:
             for entities in _entities([traffic], by, scorer.head, bar, tally):
                 rows = verdict_rows(entities, compute(entities.windows), scorer)
                 write(rows)
                 tally.levels.update(rows["level"])
-        _finish(tally, by, began)
+        finish(tally, by, began)
 
 
 @app.command(
-    epilog=_EXAMPLES
+    epilog=EXAMPLES
     + "  fingerprint features traffic.parquet --by account --out features.parquet\n"
     + "  fingerprint features traffic/ --by session --out - | head -1"
 )
 def features(traffic: Traffic, by: ByOption, out: Out, bundle: BundleOption = None) -> None:
     """Write the features of each session or account, as the model sees them."""
     began, tally, names = time.perf_counter(), Tally(), [feature.name for feature in FEATURES]
-    with _one_line_errors():
-        _check_out(traffic, out)
+    with one_line_errors():
+        check_out(traffic, out)
         head = load(bundle).head
-        with writer(out, feature_kinds(names)) as write, _progress() as bar:
+        with writer(out, feature_kinds(names)) as write, progress() as bar:
             for entities in _entities([traffic], by, head, bar, tally):
                 write(feature_rows(entities, compute(entities.windows), names))
-        _finish(tally, by, began)
+        finish(tally, by, began)
 
 
 def _share(level: str) -> Any:
@@ -211,15 +251,21 @@ def _share(level: str) -> Any:
 
 
 @app.command(
-    epilog=_EXAMPLES
+    epilog=EXAMPLES
     + "  fingerprint calibrate june.parquet july.parquet --out bundle\n"
     + "  fingerprint score august.parquet --by account --bundle bundle --out verdicts.csv"
 )
 def calibrate(
     benign: Annotated[list[str], typer.Argument(metavar="BENIGN...", help="Your own ordinary traffic, as for score.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
-    by: ByOption = By.account,
+    by: Annotated[
+        Look,
+        typer.Option("--by", help="Each session or account once, or as Monitor does: each account at every request."),
+    ] = Look.account,
     bundle: BundleOption = None,
+    least: Annotated[
+        int, typer.Option("--least", min=1, help="With --by request: exchanges that a window needs (Policy.least).")
+    ] = LEAST,
     review: Annotated[float, _share("review")] = 0.01,
     act: Annotated[float, _share("act")] = 0.001,
     confidence: Annotated[float, typer.Option("--confidence", help="With which the shares are promised.")] = 0.95,
@@ -229,28 +275,24 @@ def calibrate(
 ) -> None:
     """Write a bundle with thresholds and baseline of your own ordinary traffic, and say what they promise."""
     began, tally = time.perf_counter(), Tally()
-    with _one_line_errors():
+    with one_line_errors():
         if not (0 < act <= review < 1 and 0.5 <= confidence < 1):
             raise FingerprintError(
                 "expected 0 < --act <= --review < 1 and --confidence from 0.5 to below 1, "
                 f"got {act:g}, {review:g} and {confidence:g}"
             )
         for traffic in benign:
-            _check_out(traffic, str(out))
+            check_out(traffic, str(out))
         check_place(out)
         scorer = Scorer.load(bundle)
         if out.resolve() == scorer.bundle.path.resolve():
             raise FingerprintError(f"--out {out}: this is the bundle that is read, name another place")
         if any(row.get("own_accounts") for row in scorer.bundle.manifest.get("training_data", ())):
-            _say(
+            say(
                 "this bundle was trained on ordinary traffic: give accounts that were not in it, or nothing is promised"
             )
-        parts = []
-        with _progress() as bar:
-            for entities in _entities(benign, by, scorer.head, bar, tally):
-                rows = compute(entities.windows)
-                facts = (entities.account_id, entities.n, entities.first_us, entities.last_us)
-                parts.append(Judged(*facts, rows, scorer.score(rows)))
+        with progress() as bar:
+            parts = list(_judged(benign, by, scorer, least, bar, tally))
         shares = {"review": review, "act": act}
         manifest, card, cuts = calibrated(scorer.bundle, parts, by.value, shares, confidence)
         told = [sentence(level, found, confidence) for level, found in cuts.items()]
@@ -260,17 +302,37 @@ def calibrate(
         write(out, contents, manifest)
         told += [line] if (line := small_accounts(manifest["calibrated"])) else []
         print("\n".join([*told, f"{out}: bundle {load(out).bundle_id}"]))
-        _finish(tally, by, began)
+        finish(tally, By.session if by is Look.session else By.account, began)
 
 
-@app.command(epilog=_EXAMPLES + "  fingerprint verify\n  fingerprint verify models/default")
+def _judged(
+    benign: Sequence[str], by: Look, scorer: Scorer, least: int, bar: Progress, tally: Tally
+) -> Iterator[Judged]:
+    """Scores of honest windows; of each account the highest that it had at any request, where that is asked for."""
+    if by is not Look.request:
+        for entities in _entities(benign, By(by.value), scorer.head, bar, tally):
+            rows = compute(entities.windows)
+            facts = (entities.account_id, entities.n, entities.first_us, entities.last_us)
+            yield Judged(*facts, rows, scorer.score(rows))
+        return
+    accounts, sessions, tally.rejects = Names(), NoNames(), Rejects()
+    looking = bar.add_task("judging: requests", total=None)
+    batches = (
+        b for source in benign for b in read(source, accounts=accounts, sessions=sessions, rejects=tally.rejects)
+    )
+    found, tally.duplicates = replay(batches, accounts.items, scorer, least, lambda n: bar.advance(looking, n))
+    tally.exchanges, tally.entities = int(bar.tasks[looking].completed) - tally.duplicates, len(accounts.items)
+    yield found
+
+
+@app.command(epilog=EXAMPLES + "  fingerprint verify\n  fingerprint verify models/default")
 def verify(
     bundle: Annotated[
         Path | None, typer.Argument(metavar="[BUNDLE]", help="A model bundle; the one that ships if not given.")
     ] = None,
 ) -> None:
     """Check a bundle: its files, its feature set, its operators, and that the model runs."""
-    with _one_line_errors():
+    with one_line_errors():
         found = verify_bundle(bundle)
         digests = ", ".join(sorted(found.manifest["files"]))
         print(f"{found.path}: bundle {found.bundle_id} is sound: {digests}; {len(FEATURES)} features")
@@ -282,7 +344,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog=_EXAMPLES + "  fingerprint score traffic.jsonl --by account --out -\n  fingerprint COMMAND --help")
+@app.callback(epilog=EXAMPLES + "  fingerprint score traffic.jsonl --by account --out -\n  fingerprint COMMAND --help")
 def _fingerprint(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")

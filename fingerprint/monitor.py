@@ -11,8 +11,10 @@ a policy. It is never in the way: whatever goes wrong inside is counted and logg
 
 import asyncio
 import logging
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -21,8 +23,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fingerprint.contribution import read_parsed
-from fingerprint.errors import ExchangeError
+from fingerprint.contribution import Contributions, read_parsed
+from fingerprint.errors import ExchangeError, FingerprintError
 from fingerprint.exchange import Exchange, parse
 from fingerprint.features import compute
 from fingerprint.history import HORIZONS
@@ -30,7 +32,7 @@ from fingerprint.kernels.hashing import hash_spans
 from fingerprint.kernels.layout import AT
 from fingerprint.policy import LEVELS, Alerts, Policy
 from fingerprint.scorer import Scorer
-from fingerprint.stores import Seen, Store
+from fingerprint.stores import Seen, Standing, Store
 from fingerprint.stores.memory import MemoryStore
 
 __all__ = ["Monitor", "Verdict"]
@@ -41,19 +43,22 @@ _N, _FIRST, _LAST = AT["n"], AT["first_us"], AT["last_us"]
 _REFRESH_US = 600_000_000  # a level that is reached again is written down at most this often
 _log = logging.getLogger("fingerprint")
 
+_AddMany = Callable[[Sequence[tuple[str, int, Contributions]]], list[Seen]]
+
 
 class Verdict:
     """What is thought of an account after an exchange: the fields of the verdict record as attributes, and more.
 
     ``window`` is which of ``HORIZONS`` the verdict rests on (that of the highest score); ``alert`` is whether people
     should be told now; ``campaign_id`` is the campaign that the account was found in, if any; ``scores`` has the score
-    of every horizon. ``reasons`` are worked out when they are asked for. A verdict that could not be reached has level
-    ``unknown``, score None and in ``reason`` a word for why.
+    of every horizon; ``previous`` is the level that the account was told to have before. ``reasons`` are worked out
+    when they are asked for. A verdict that could not be reached has level ``unknown``, score None and in ``reason`` a
+    word for why.
     """
 
     __slots__ = (
         "_features", "_first_us", "_last_us", "_reasons", "_scorer", "account_id", "alert", "bundle_id", "campaign_id",
-        "level", "n_exchanges", "reason", "score", "scores", "window",
+        "level", "n_exchanges", "previous", "reason", "score", "scores", "window",
     )  # fmt: skip
 
     def __init__(self, account_id: str, bundle_id: str, level: str = UNKNOWN, reason: str = "") -> None:
@@ -62,6 +67,7 @@ class Verdict:
         self.score: float | None = None
         self.scores: dict[str, float] = {}
         self.window, self.alert, self.campaign_id = "", False, ""
+        self.previous = level
         self._reasons: list[dict[str, Any]] | None = None
         self._scorer: Scorer | None = None
         self._features: NDArray[np.float32] | None = None
@@ -133,18 +139,21 @@ class Monitor:
         self._alerts = Alerts(self.policy.alerts_an_hour)
         self._thresholds = self.policy.thresholds(float(scorer.review), float(scorer.act))
         self._convicted: Mapping[str, tuple[str, int]] = {}
+        self._counting, self._alerting = threading.Lock(), threading.Lock()
 
     @classmethod
-    def load(
-        cls, bundle: str | Path | None = None, store: Store | None = None, policy: Policy | None = None
-    ) -> Self:
+    def load(cls, bundle: str | Path | None = None, store: Store | None = None, policy: Policy | None = None) -> Self:
         """The monitor of a bundle directory, or of the bundle that ships with the package; raises ``BundleError``."""
         return cls(Scorer.load(bundle), store, policy)
 
     def convict(self, members: Iterable[tuple[str, str, str]]) -> None:
         """Take over what ``fingerprint campaigns`` found, in place of what was known: account, campaign, level. The
         level of a member is at least that of its campaign from its next exchange on."""
-        found = {account: (campaign, LEVELS.index(level)) for account, campaign, level in members}
+        found = {}
+        for account, campaign, level in members:
+            if level not in LEVELS:
+                raise FingerprintError(f"convict: expected a level of {', '.join(LEVELS)}, got {level!r}")
+            found[account] = campaign, LEVELS.index(level)
         self._convicted = found
 
     def observe(self, exchange: Mapping[str, Any] | Exchange) -> Verdict:
@@ -152,17 +161,31 @@ class Monitor:
         began = perf_counter()
         try:
             verdict = self._observe(exchange)
-        except ExchangeError as error:
-            self.counts[f"rejected:{error.reason}"] += 1
-            verdict = self._unknown(exchange, error.reason)
         except Exception as error:
-            self.counts[f"error:{type(error).__name__}"] += 1
-            _log.error("no verdict: %s while observing an exchange", type(error).__name__)
-            verdict = self._unknown(exchange, "error")
-        self.counts[f"verdict:{verdict.level}"] += 1
-        if self.listener:
-            self._tell(verdict, perf_counter() - began)
+            verdict = self._failed(exchange, error)
+        self._done(verdict, began)
         return verdict
+
+    def observe_many(self, exchanges: Sequence[Mapping[str, Any] | Exchange]) -> list[Verdict]:
+        """``observe`` for each, in their order: faster where the store takes many at once."""
+        add_many: _AddMany | None = getattr(self.store, "add_many", None)
+        if add_many is None:
+            return [self.observe(exchange) for exchange in exchanges]
+        began, verdicts, places, read = perf_counter(), {}, [], []
+        for i, exchange in enumerate(exchanges):
+            try:
+                read.append(self._read(exchange))
+                places.append(i)
+            except Exception as error:
+                verdicts[i] = self._failed(exchange, error)
+        try:
+            judged = self._judge_many([account for account, _, _ in read], add_many(read))
+            verdicts.update(zip(places, judged, strict=True))
+        except Exception as error:
+            verdicts.update({i: self._failed(exchanges[i], error) for i in places})
+        for verdict in verdicts.values():
+            self._done(verdict, began)
+        return [verdicts[i] for i in range(len(exchanges))]
 
     async def aobserve(self, exchange: Mapping[str, Any] | Exchange) -> Verdict:
         """``observe`` for asyncio: in a thread, where the store may wait for a network."""
@@ -173,25 +196,76 @@ class Monitor:
     def verdict(self, account: str) -> Verdict | None:
         """The verdict on an account as it is now, without an exchange; None if nothing is known of it."""
         seen = self.store.get(account)
-        return self._judge(account, seen) if seen is not None else None
+        return self._judge(account, seen, asked=True) if seen is not None else None
 
-    def _observe(self, exchange: Mapping[str, Any] | Exchange) -> Verdict:
+    def _read(self, exchange: Mapping[str, Any] | Exchange) -> tuple[str, int, Contributions]:
+        """Account, identity and contribution of an exchange."""
         known = exchange if isinstance(exchange, Exchange) else parse(exchange)
         name = known.exchange_id
         identity = int(hash_spans(np.frombuffer(name, np.uint8), np.array([0, len(name)], np.int64))[0])
-        seen = self.store.add(known.account_id, identity, read_parsed(known, self.scorer.head))
-        if not seen.new:
-            self.counts["duplicates"] += 1
-        return self._judge(known.account_id, seen)
+        return known.account_id, identity, read_parsed(known, self.scorer.head)
 
-    def _judge(self, account: str, seen: Seen) -> Verdict:
-        n = seen.windows[:, _N].tolist()
-        rows = [i for i, count in enumerate(n) if count and (i == 0 or count != n[i - 1])]  # equal counts, same window
+    def _observe(self, exchange: Mapping[str, Any] | Exchange) -> Verdict:
+        account, identity, rows = self._read(exchange)
+        seen = self.store.add(account, identity, rows)
+        if not seen.new:
+            self._count("duplicates")
+        return self._judge(account, seen)
+
+    def _failed(self, exchange: Mapping[str, Any] | Exchange, error: Exception) -> Verdict:
+        """The verdict where there is none, and why."""
+        if isinstance(error, ExchangeError):
+            self._count(f"rejected:{error.reason}")
+            return self._unknown(exchange, error.reason)
+        self._count(f"error:{type(error).__name__}")
+        _log.error("no verdict: %s while observing an exchange", type(error).__name__)
+        return self._unknown(exchange, "error")
+
+    def _done(self, verdict: Verdict, began: float) -> None:
+        self._count(f"verdict:{verdict.level}")
+        if self.listener:
+            self._tell(verdict, perf_counter() - began)
+
+    def _judge(self, account: str, seen: Seen, asked: bool = False) -> Verdict:
+        rows = _rows(seen)
+        if not rows:
+            return Verdict(account, self.scorer.bundle_id, LEVELS[0])
+        features = compute(seen.windows[rows])
+        return self._verdict(account, seen, rows, features, self.scorer.score(features).tolist(), asked)[0]
+
+    def _judge_many(self, accounts: Sequence[str], seen: Sequence[Seen]) -> list[Verdict]:
+        """Verdicts in this order, all windows scored at once; how an account stands follows from those before."""
+        rows = [_rows(one) for one in seen]
+        if not any(rows):
+            return [Verdict(account, self.scorer.bundle_id, LEVELS[0]) for account in accounts]
+        features = compute(np.concatenate([one.windows[of_one] for one, of_one in zip(seen, rows, strict=True)]))
+        scores = self.scorer.score(features).tolist()
+        verdicts, at = [], 0
+        standings: dict[str, Standing] = {}
+        for account, one, of_one in zip(accounts, seen, rows, strict=True):
+            if not one.new:
+                self._count("duplicates")
+            one = one._replace(standing=standings.get(account, one.standing))
+            span = slice(at, at + len(of_one))
+            verdict, standings[account] = self._verdict(account, one, of_one, features[span], scores[span])
+            verdicts.append(verdict)
+            at = span.stop
+        return verdicts
+
+    def _verdict(
+        self,
+        account: str,
+        seen: Seen,
+        rows: list[int],
+        features: NDArray[np.float32],
+        scores: list[float],
+        asked: bool = False,
+    ) -> tuple[Verdict, Standing]:
+        """The verdict on windows ``rows`` of an account, and how it stands now."""
         verdict = Verdict(account, self.scorer.bundle_id, LEVELS[0])
         if not rows:
-            return verdict
-        features = compute(seen.windows[rows])
-        scores = self.scorer.score(features).tolist()
+            return verdict, seen.standing
+        n = seen.windows[:, _N].tolist()
         verdict.scores = {HORIZONS[i]: score for i, score in zip(rows, scores, strict=True)}
         enough = [k for k, i in enumerate(rows) if n[i] >= self.policy.least]
         best = max(enough or [len(rows) - 1], key=scores.__getitem__)
@@ -200,29 +274,50 @@ class Monitor:
         verdict.n_exchanges = n[rows[best]]
         verdict._first_us, verdict._last_us = int(window[_FIRST]), int(window[_LAST])
         verdict._scorer, verdict._features = self.scorer, features[best]
-        self._level(verdict, seen, scores[best] if enough else 0.0)
-        return verdict
+        return verdict, self._level(verdict, seen, scores[best] if enough else 0.0, asked)
 
-    def _level(self, verdict: Verdict, seen: Seen, score: float) -> None:
-        """The level by policy and by campaign, and whether to alert; what changed is kept."""
+    def _level(self, verdict: Verdict, seen: Seen, score: float, asked: bool) -> Standing:
+        """The level by policy and by campaign; whether to alert, and what changed is kept, unless one only asked. How
+        the account stands for the store."""
         before, time_us = seen.standing, verdict._last_us
+        verdict.previous = LEVELS[before.level]
         now = self.policy.after(score, before, self._thresholds, time_us)
         verdict.campaign_id, convicted = self._convicted.get(verdict.account_id, ("", 0))
         if convicted > now.level:
             now = now._replace(level=convicted, since_us=max(time_us, now.since_us))
         verdict.level = LEVELS[now.level]
+        if asked:
+            return before
         if self.policy.due(now, before, time_us):
-            verdict.alert = self._alerts.take(time_us)
-            self.counts["alerts" if verdict.alert else "alerts_over_budget"] += 1
-            if verdict.alert:
-                now = now._replace(alerted=now.level, alerted_us=time_us)
+            now = self._alert(verdict, now)
         if now._replace(since_us=0) != before._replace(since_us=0) or now.since_us - before.since_us > _REFRESH_US:
             self.store.stand(verdict.account_id, now)
+            return now
+        return before
+
+    def _alert(self, verdict: Verdict, now: Standing) -> Standing:
+        """An alert, if there is one left, and if no other exchange of the account at the same time made it."""
+        account, time_us = verdict.account_id, verdict._last_us
+        with self._alerting:
+            other = self.store.get(account)
+            if other is not None and not self.policy.due(now, other.standing, time_us):
+                return now._replace(alerted=other.standing.alerted, alerted_us=other.standing.alerted_us)
+            verdict.alert = self._alerts.take(time_us)
+            self._count("alerts" if verdict.alert else "alerts_over_budget")
+            if verdict.alert:
+                now = now._replace(alerted=now.level, alerted_us=time_us)
+            self.store.stand(account, now)
+        return now
+
+    def _count(self, what: str) -> None:
+        with self._counting:
+            self.counts[what] += 1
 
     def _unknown(self, exchange: object, reason: str) -> Verdict:
         account = exchange.account_id if isinstance(exchange, Exchange) else None
         if isinstance(exchange, Mapping):
-            account = exchange.get("account_id")
+            with suppress(Exception):  # a mapping may be anything
+                account = exchange.get("account_id")
         return Verdict(account if isinstance(account, str) else "", self.scorer.bundle_id, UNKNOWN, reason)
 
     def _tell(self, verdict: Verdict, seconds: float) -> None:
@@ -230,8 +325,14 @@ class Monitor:
         try:
             self.listener(verdict, seconds)
         except Exception as error:
-            self.counts[f"error:listener:{type(error).__name__}"] += 1
+            self._count(f"error:listener:{type(error).__name__}")
 
     def close(self) -> None:
         """Close the store."""
         self.store.close()
+
+
+def _rows(seen: Seen) -> list[int]:
+    """The windows to score: those with exchanges, each once (with equal counts they are the same)."""
+    n = seen.windows[:, _N].tolist()
+    return [i for i, count in enumerate(n) if count and (i == 0 or count != n[i - 1])]

@@ -24,7 +24,7 @@ from fingerprint._unpack import CHUNK, DAMAGE, chunks
 from fingerprint.errors import ExchangeError, TrafficError
 from fingerprint.exchange import FIELDS, Batch, Exchange, Names, batch_of, parse
 
-__all__ = ["SUFFIXES", "Rejects", "read"]
+__all__ = ["SUFFIXES", "Rejects", "exchanges", "read"]
 
 LINE_LIMIT: Final = 256 << 20  # bytes of a line; a longer one is a rejected record
 BATCH_BYTES: Final = 32 << 20
@@ -166,21 +166,28 @@ class _Into(NamedTuple):
     batch_rows: int
 
 
-def _jsonl(chunks: Iterable[bytes], file: str, into: _Into) -> Iterator[Batch]:
-    rows: list[Exchange] = []
-    size = 0
-    for number, text, cut in _split(chunks, file, into.rejects):
+def exchanges(chunks: Iterable[bytes], file: str, rejects: Rejects) -> Iterator[tuple[Exchange, int]]:
+    """The accepted records of JSONL with the bytes of their lines; ``file`` is how places are named."""
+    for number, text, cut in _split(chunks, file, rejects):
         if number == 1 and text:
             text = text.removeprefix(b"\xef\xbb\xbf")
         if text is not None and (not text or text.isspace()):
             continue
         try:
-            rows.append(_record(text, into.rejects))
+            exchange = _record(text, rejects)
         except ExchangeError as error:
             cut = cut and error.reason in ("invalid_json", "invalid_utf8")
-            into.rejects.add("truncated_line" if cut else error.reason, file, [number])
-            continue
-        size += len(text or b"")
+            rejects.add("truncated_line" if cut else error.reason, file, [number])
+        else:
+            yield exchange, len(text or b"")
+
+
+def _jsonl(chunks: Iterable[bytes], file: str, into: _Into) -> Iterator[Batch]:
+    rows: list[Exchange] = []
+    size = 0
+    for exchange, length in exchanges(chunks, file, into.rejects):
+        rows.append(exchange)
+        size += length
         if len(rows) >= into.batch_rows or size >= BATCH_BYTES:
             yield batch_of(rows, into.accounts, into.sessions)
             rows, size = [], 0
