@@ -84,14 +84,14 @@ def _meta(columns: Columns, talk: Talk, faults: Faults) -> NDArray[np.int32]:
     get = columns.get
     stop = read.text_values(get("stop_reason"), "stop_reason", lambda text: STOPS.get(text, OTHER_STOP), faults)
     plan = read.text_values(get("account.plan"), "plan", lambda text: text.lower() in SMALL_PLANS, faults)
-    read.text_values(get("account.payment_hash"), "payment_hash", len, faults)
+    payment = read.text_values(get("account.payment_hash"), "payment_hash", text_hash, faults)
     values = {"n_messages": talk.depth, "n_tools": read.tools(get("tools"), faults)}
     values["max_tokens"] = read.counts(get("max_tokens"), "max_tokens", faults)
     values["temperature"] = read.temperatures(get("temperature"), faults)
     values["n"] = read.counts(get("n"), "n", faults)
     values |= {field: read.flags(get(field), faults) for field in FLAGS}
     values |= {field: read.counts(get(field), field, faults) for field in ("input_tokens", "output_tokens")}
-    values |= {"stop": stop, "small_plan": plan, "system": talk.system}
+    values |= {"stop": stop, "small_plan": plan, "system": talk.system, "payment": payment}
     values["ip"] = read.text_values(get("client.ip_prefix"), "ip_prefix", text_hash, faults)
     values["agent"] = read.text_values(get("client.user_agent"), "user_agent", text_hash, faults)
     created = read.times(get("account.created_at"), "created_at", faults)

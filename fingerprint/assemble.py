@@ -21,6 +21,7 @@ from fingerprint.exchange import Batch, Names
 from fingerprint.head import Head
 from fingerprint.kernels.layout import AT, MISSING, SESSION_GAP_US, WORDS, W
 from fingerprint.kernels.reduce import add_rows, clear
+from fingerprint.recent import Recent
 
 __all__ = ["HOLD", "Assembler", "Entities", "Ordered", "order", "reduce_rows", "session_keys"]
 
@@ -121,6 +122,11 @@ class Assembler:
     ``accounts`` and ``sessions`` are the names that the reader filled. ``hold`` bounds the exchanges kept
     for ordering (None: all of them). ``keep`` is given the exchanges, each once, on their way into account windows,
     and ``windows`` are those of the first ``accounts``, of traffic that was read before.
+
+    ``recent`` is what is known of the last day of that traffic: what is among it is a duplicate, what is older than
+    its horizon is not taken and counted in ``late``, and what is read is added to it. Exchanges that are older than
+    what was read before of their account are counted in ``belated``: their gaps are as in order, but the gap of the
+    next exchange, which is in the window already, stays as it was.
     """
 
     def __init__(
@@ -132,32 +138,40 @@ class Assembler:
         hold: int | None = HOLD,
         keep: Callable[[Ordered], None] = lambda held: None,
         windows: NDArray[np.int64] | None = None,
+        recent: Recent | None = None,
     ) -> None:
         self.by, self.head, self.accounts, self.sessions = by, head, accounts, sessions
-        self.duplicates = self.foreign = self.exchanges = 0
+        self.duplicates = self.foreign = self.exchanges = self.late = self.belated = 0
         self._hold = hold if by == "account" else None
         self._keep = keep
         self._held: list[Ordered] = []
         self._reading: list[Future[Ordered]] = []  # batches whose text is being read while the next is decoded
         self._reader = ThreadPoolExecutor(1)
         self._count = 0
-        self._seen, self._seen_by = np.empty(0, np.uint64), np.empty(0, np.int32)  # sorted ids, their accounts
+        self.recent = recent
+        known = Recent() if recent is None else recent.in_order()
+        self._seen, self._seen_by = known.identity, known.account  # sorted ids, their accounts
+        self._oldest = known.horizon_us  # that is taken
         self._horizon: int = MISSING
         self._windows = _empty_windows(0) if windows is None else windows.copy()
 
     def add(self, batch: Batch) -> None:
         """Read one batch; raises ``OutOfOrderError`` when it is older than what was already reduced."""
-        if len(batch.time_us) and int(batch.time_us.min()) < self._horizon:
+        taken = batch.time_us >= self._oldest
+        count = int(taken.sum())
+        if count and int(batch.time_us[taken].min()) < self._horizon:
             raise OutOfOrderError("exchanges are out of order by more than is held")
-        self._reading.append(self._reader.submit(self._read, batch))
+        self.late += len(taken) - count
+        self._reading.append(self._reader.submit(self._read, batch, taken if count < len(taken) else None))
         if len(self._reading) > 2:
             self._held.append(self._reading.pop(0).result())
-        self._count += len(batch.time_us)
+        self._count += count
         if self._hold is not None and self._count > self._hold:
             self._reduce_old()
 
-    def _read(self, batch: Batch) -> Ordered:
-        return Ordered(batch.account, batch.session, batch.identity, contribute(batch, self.head))
+    def _read(self, batch: Batch, taken: NDArray[np.bool_] | None) -> Ordered:
+        rows = Ordered(batch.account, batch.session, batch.identity, contribute(batch, self.head))
+        return rows if taken is None else rows.take(taken)
 
     def _take_held(self) -> Ordered:
         """All held exchanges without duplicates; the first in the order of the input stays."""
@@ -214,10 +228,29 @@ class Assembler:
             grown[:known] = self._windows
             self._windows = grown
         fill_gaps(held, self._windows[:, AT["last_us"]])
+        if self.recent is not None:
+            self._mend_gaps(held, self.recent)
+            self.recent.add(Recent(held.identity, held.account, held.rows.when[:, W["time_us"]]))
         reduce_rows(self._windows, held.account.astype(np.int64), held.rows)
         self._keep(held)
         self.exchanges += len(held.account)
         self._remember(held)
+
+    def _mend_gaps(self, held: Ordered, recent: Recent) -> None:
+        """Where an account has later exchanges in its window already, gaps go to those that were before them."""
+        time = held.rows.when[:, W["time_us"]]
+        belated = time < self._windows[held.account, AT["last_us"]]
+        if not belated.any():
+            return
+        self.belated += int(belated.sum())
+        whose = np.unique(held.account[belated])
+        rows, known = np.flatnonzero(np.isin(held.account, whose)), recent.take(np.isin(recent.account, whose))
+        account = np.concatenate([known.account, held.account[rows]])
+        moments = np.concatenate([known.time_us, time[rows]])
+        by = np.lexsort((np.concatenate([known.identity, held.identity[rows]]), moments, account))
+        gaps = np.empty(len(by), np.int64)
+        gaps[by] = np.where(np.diff(account[by], prepend=-1) == 0, np.diff(moments[by], prepend=0), MISSING)
+        held.rows.when[rows, W["gap_us"]] = gaps[len(known.account) :]
 
     def account_windows(self) -> NDArray[np.int64]:
         """Windows of all ``accounts``, in their order: ``int64[k, WORDS]``. Nothing can be added afterwards."""

@@ -291,7 +291,7 @@ def parse(record: Mapping[str, Any]) -> Exchange:
     prompt, system, depth = conversation(record)
     client, owner = _inner(record, "client"), _inner(record, "account")
     stop, plan, created = text_of(record, "stop_reason"), text_of(owner, "plan"), owner.get("created_at")
-    text_of(owner, "payment_hash")
+    payment = text_of(owner, "payment_hash")
     for field in ("asn", "ja4"):
         if isinstance(client.get(field), dict | list):
             raise ExchangeError(f"wrong_type:{field}")
@@ -311,6 +311,7 @@ def parse(record: Mapping[str, Any]) -> Exchange:
         MISSING if plan is None else int(plan.lower() in SMALL_PLANS),
         _hashed(text_of(record, "model")),
         _hashed(system),
+        _hashed(payment),
     ]
     return Exchange(identity.encode(), account, session, time_us, prompt.encode(), meta)
 

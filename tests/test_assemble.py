@@ -17,6 +17,7 @@ from fingerprint.errors import OutOfOrderError
 from fingerprint.exchange import Names, batch_of, parse
 from fingerprint.kernels.layout import AT, WORDS
 from fingerprint.kernels.reduce import clear
+from fingerprint.recent import Recent
 
 HEAD = random_head()
 NOON = 1_772_366_400
@@ -267,3 +268,125 @@ def test_ids_repeated_under_another_account_are_counted_apart(hold: int | None) 
     assert sum(entities.n.sum() for entities in assembler.finish()) == 200
     assert (assembler.duplicates, assembler.exchanges) == (40, 200)
     assert assembler.foreign == 2 * sum(i % 3 != i % 2 for i in range(180, 200))
+
+
+# ---- what earlier runs read
+
+
+class Run:
+    """Runs over one state: windows, names and the last day go from one to the next."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.windows: NDArray[np.int64] | None = None
+        self.recent = Recent()
+
+    def read(self, *batches: list[Record], hold: int | None = None) -> Assembler:
+        accounts, sessions = Names(), Names()
+        for name in self.names:
+            accounts.code(name)
+        assembler = Assembler("account", HEAD, accounts, sessions, hold, windows=self.windows, recent=self.recent)
+        for records in batches:
+            assembler.add(batch_of(map(parse, records), accounts, sessions))
+        self.windows, self.names = assembler.account_windows(), list(accounts.items)
+        assert assembler.recent is self.recent
+        return assembler
+
+    def told(self) -> dict[str, Window]:
+        assert self.windows is not None
+        return {name: Window(state.copy()) for name, state in zip(self.names, self.windows, strict=True)}
+
+
+def hourly(first: int, end: int) -> list[Record]:
+    """An exchange an hour, of three accounts."""
+    return [at(3600 * i, account_id=f"a{i % 3}") for i in range(first, end)]
+
+
+@pytest.mark.parametrize("hold", [None, 5])
+def test_overlapping_runs_count_each_exchange_once(hold: int | None) -> None:
+    run, whole = Run(), Run()
+    whole.read(hourly(0, 60))
+    run.read(hourly(0, 30))
+    second = run.read(*cut(hourly(20, 60), 4), hold=hold)
+    assert run.told() == whole.told()
+    assert (second.exchanges, second.duplicates, second.late, second.belated) == (30, 10, 0, 0)
+    for found, expected in zip(
+        vars(run.recent.in_order()).values(), vars(whole.recent.in_order()).values(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert len(run.recent.identity) == 25
+
+
+def test_a_run_that_is_read_again_changes_nothing() -> None:
+    run = Run()
+    run.read(hourly(0, 24))
+    before = run.told()
+    again = run.read(hourly(0, 24))
+    assert (again.exchanges, again.duplicates, again.foreign, again.late) == (0, 24, 0, 0)
+    assert run.told() == before
+
+
+def test_what_may_have_been_forgotten_is_late_and_not_read() -> None:
+    """From the horizon on it is known or new; before it nobody knows."""
+    run = Run()
+    run.read(hourly(0, 48))
+    before = run.told()
+    again = run.read(hourly(0, 48))
+    assert (again.exchanges, again.duplicates, again.late) == (0, 25, 23)
+    assert run.told() == before
+    never = run.read([at(60, account_id="a0", exchange_id="never read")], [])
+    assert (never.exchanges, never.late) == (0, 1)
+    assert run.told() == before
+
+
+def test_late_exchanges_do_not_make_a_run_out_of_order() -> None:
+    run = Run()
+    run.read(hourly(0, 48))
+    after = run.read(*cut(hourly(48, 90), 3), hourly(0, 10), hold=5)
+    assert (after.exchanges, after.late) == (42, 10)
+    whole = Run()
+    whole.read(hourly(0, 90))
+    assert run.told() == whole.told()
+
+
+def test_within_a_run_nothing_is_late() -> None:
+    run, whole = Run(), Run()
+    first = run.read(hourly(200, 300), hourly(0, 200))
+    whole.read(hourly(0, 300))
+    assert (first.exchanges, first.late, first.belated) == (300, 0, 0)
+    assert run.told() == whole.told()
+
+
+def test_a_known_id_under_another_account_is_told() -> None:
+    run = Run()
+    run.read(hourly(0, 10))
+    again = run.read([record | {"account_id": "other"} for record in hourly(5, 10)])
+    assert (again.duplicates, again.foreign) == (5, 5)
+
+
+@pytest.mark.parametrize("hold", [None, 4])
+def test_belated_exchanges_have_the_gaps_they_have_in_order(hold: int | None) -> None:
+    """Of what comes after others of its account only the gap of the next one, which was read before, is not known."""
+    moments = [0, 100, 250, 1000, 1700, 5000, 5100, 5300, 5600]
+    records = [at(second, account_id="x") for second in moments]
+    early, belated, new = records[:2] + records[3:6], records[2:3], records[6:]
+    run = Run()
+    run.read(early)
+    second = run.read(belated + new, hold=hold)
+    assert (second.exchanges, second.belated) == (4, 1)
+    ordered = Window.empty()
+    after = {0: -1, 100: 0, 250: 100, 1000: 100, 1700: 1000, 5000: 1700, 5100: 5000, 5300: 5100, 5600: 5300}
+    for time, before in after.items():
+        previous = -1 if before < 0 else round((NOON + before) * 1_000_000)
+        ordered.update(read_exchange(at(time, account_id="x"), HEAD, previous))
+    assert run.told()["x"] == ordered
+
+
+def test_belated_exchanges_before_all_that_is_known_have_no_gap() -> None:
+    run = Run()
+    run.read([at(1000)])
+    run.read([at(0), at(10)])
+    expected = Window.empty()
+    for time, before in ((1000, -1), (0, -1), (10, 0)):
+        expected.update(read_exchange(at(time), HEAD, -1 if before < 0 else (NOON + before) * 1_000_000))
+    assert run.told()["a"] == expected

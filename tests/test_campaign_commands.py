@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from toy_run import leaks
 from typer.testing import CliRunner
 
 import fingerprint.campaign_commands
+from fingerprint.campaigns.share_format import check_tag
 from fingerprint.commands import app
 
 sys.path.insert(0, str(Path(__file__).parent / "campaigns"))
@@ -133,6 +135,48 @@ def test_traffic_out_of_order_is_read_again(
     assert "reading it again" in result.stderr.splitlines()[0]
     assert result.stderr.splitlines()[2].startswith("1,520 records: 0 rejected, 0 duplicates")
     assert {row["account_id"] for row in rows_of(out)} == RING
+
+
+def test_a_day_given_twice_is_told_and_changes_nothing(tmp_path: Path, bundle: Path) -> None:
+    """All of it is known: duplicates, and nothing that was not used."""
+    records, state, out = days_of(crowd())[0], tmp_path / "s.npz", tmp_path / "c.csv"
+    day, count = written(tmp_path / "t.jsonl", records), len(records)
+    rows, before = campaigns(day, bundle, out, "--state", state), state.read_bytes()
+    result = run("campaigns", day, "--out", out, "--bundle", bundle, "--state", state)
+    assert result.exit_code == 0
+    *_, last = result.stderr.splitlines()
+    assert last.startswith(f"{count} records: 0 rejected, {count} duplicates dropped; 76 accounts (")
+    assert (rows_of(out), state.read_bytes()) == (rows, before)
+
+
+def test_days_in_the_wrong_order_are_told_and_exit_status_1(tmp_path: Path, bundle: Path) -> None:
+    state, out, days = tmp_path / "s.npz", tmp_path / "c.csv", days_of(crowd())
+    first, second, third = (written(tmp_path / f"{day}.jsonl", records) for day, records in enumerate(days))
+    count, newest = len(days[0]), datetime.fromtimestamp(int(days[1][-1]["timestamp"]), UTC)
+    campaigns(second, bundle, out, "--state", state)
+    before = state.read_bytes()
+    result = run("campaigns", first, "--out", out, "--bundle", bundle, "--state", state)
+    assert (result.exit_code, state.read_bytes()) == (1, before)
+    *_, why, last = result.stderr.splitlines()
+    assert why == (
+        f"did not use {count} late records, over 24 hours older than the newest of earlier runs "
+        f"({newest:%Y-%m-%dT%H:%M:%SZ}): read before, or days are out of order"
+    )
+    assert last.startswith(f"{count} records: 0 rejected, 0 duplicates dropped, {count} late; 76 accounts (")
+    result = run("campaigns", first, third, "--out", out, "--bundle", bundle, "--state", state)
+    assert result.exit_code == 1
+    assert f"{count + len(days[2]):,} records: 0 rejected, 0 duplicates dropped, {count} late" in result.stderr
+
+
+def test_records_that_come_a_little_late_are_used_and_told(tmp_path: Path, bundle: Path) -> None:
+    state, out, records = tmp_path / "s.npz", tmp_path / "c.csv", days_of(crowd())[0]
+    early, late = written(tmp_path / "1.jsonl", records[:200] + records[300:]), tmp_path / "2.jsonl"
+    campaigns(early, bundle, out, "--state", state)
+    result = run("campaigns", written(late, records[200:300]), "--out", out, "--bundle", bundle, "--state", state)
+    assert result.exit_code == 0
+    *_, why, last = result.stderr.splitlines()
+    assert "records that are older than what earlier runs read of their accounts: the gaps after them stay" in why
+    assert last.startswith("100 records: 0 rejected, 0 duplicates dropped; ")
 
 
 def test_rejected_records_are_exit_status_1(tmp_path: Path, bundle: Path) -> None:
@@ -320,6 +364,71 @@ def test_what_is_no_case_or_no_bundle_is_one_line(tmp_path: Path, traffic: Path,
         "match", tmp_path / "none", traffic, "--key", shared / "key", "--out", tmp_path / "m.csv", "--bundle", bundle
     )
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- cases that are keyed
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory, traffic: Path, bundle: Path) -> Path:
+    """The same ring, its case written with the key."""
+    folder = tmp_path_factory.mktemp("locked")
+    (folder / "key").write_text(KEY)
+    (folder / "other").write_text(OTHER)
+    campaigns(traffic, bundle, folder / "c.csv", "--cases", folder / "cases", "--key", folder / "key")
+    return folder
+
+
+def test_a_keyed_case_is_the_case_but_for_its_hashes(locked: Path, shared: Path) -> None:
+    """No hash of the plain case is in any of its files; the same key gives the same ones."""
+    (one,), (other,) = (locked / "cases").iterdir(), (shared / "cases").iterdir()
+    found, plain = (json.loads((case / "case.json").read_text()) for case in (one, other))
+    hashes = [form.pop("hash") for form in plain["forms"]]
+    assert [form.pop("part") for form in found["forms"]] == [form.pop("part") for form in plain["forms"]]
+    assert [len(form.pop("hash")) for form in found["forms"]] == [32] * len(hashes)
+    assert found.pop("keyed") == check_tag(bytes.fromhex(KEY)).hex()
+    assert found == plain
+    assert leaks(one, hashes) == []
+    assert leaks(other, hashes) == ["case.json", "case.md"]
+    assert leaks(locked / "cases", [KEY]) == []
+
+
+def test_a_keyed_case_is_shared_with_its_key(tmp_path: Path, locked: Path, shared: Path, bundle: Path) -> None:
+    """What is shared is the same as of the plain case, and is found at the other provider."""
+    (case,) = (locked / "cases").iterdir()
+    out = tmp_path / "s.json"
+    result = run("share", case, "--key", locked / "key", "--provider", "Example AI", "--out", out)
+    assert result.exit_code == 0
+    patterns = [
+        sorted(item["pattern"] for item in json.loads(path.read_text())["objects"] if item["type"] == "indicator")
+        for path in (out, shared / "shared.json")
+    ]
+    assert patterns[0] == patterns[1] != []
+    path = written(tmp_path / "t.jsonl", crowd(5))
+    result = run("match", out, path, "--key", locked / "key", "--out", tmp_path / "m.csv", "--bundle", bundle)
+    assert result.exit_code == 0
+    assert {row["account_id"] for row in rows_of(tmp_path / "m.csv")} == RING
+
+
+def test_a_keyed_case_is_not_shared_with_another_key(tmp_path: Path, locked: Path) -> None:
+    (case,) = (locked / "cases").iterdir()
+    said = refused("share", case, "--key", locked / "other", "--provider", "X", "--out", tmp_path / "s.json")
+    assert "keyed with another key" in said
+    assert "fingerprint campaigns" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_for_cases_is_checked_before_anything_is_read(
+    tmp_path: Path, traffic: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    (tmp_path / "key").write_text("short")
+    options = ["--out", tmp_path / "c.csv", "--bundle", bundle]
+    for key in (tmp_path / "key", tmp_path / "none", "env:NO_SUCH_KEY"):
+        said = refused("campaigns", traffic, *options, "--cases", tmp_path / "cases", "--key", key)
+        assert "key" in said
+    assert "--cases" in refused("campaigns", traffic, *options, "--key", tmp_path / "key")
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
 # ---- privacy

@@ -80,6 +80,7 @@ def test_every_field_has_its_place() -> None:
         "small_plan": 1,
         "model": text_hash("large"),
         "system": text_hash("be brief"),
+        "payment": text_hash("p"),
     }
 
 

@@ -22,6 +22,10 @@ __all__ = ["markdown", "write_case"]
 SHOWN: Final = 50  # members on the page
 ID_SHOWN: Final = 80  # characters of an account id on the page
 _KINDS: Final = {"head": "prompts begin alike", "tail": "prompts end alike", "content": "the same is asked"}
+_SIGNS: Final = {
+    "payment": "the same payment", "network": "the same address", "registered": "created in one burst",
+    "times": "active in the same minutes", "course": "a common course, of pairs that text links",
+}  # fmt: skip
 _CAPTIONS: Final = {
     "timeline": (
         "Timeline of accounts",
@@ -89,9 +93,10 @@ def _evidence(case: Case) -> str:
     found = case.evidence
     rows = [[name, number(getattr(found, key)), told] for key, (name, told) in READ_AS.items()]
     rows.insert(1, ["exchanges of the pool", f"{found.pooled_exchanges:,}", f"below {FEW} a score says little"])
+    told = {*found.links, *found.without}
     kinds = [
-        [_text(kind), _KINDS.get(kind, ""), f"{found.links.get(kind, 0):,}", number(found.without.get(kind))]
-        for kind in dict.fromkeys([*_KINDS, *sorted(found.links), *sorted(found.without)])
+        [_text(kind), (_KINDS | _SIGNS).get(kind, ""), f"{found.links.get(kind, 0):,}", number(found.without.get(kind))]
+        for kind in dict.fromkeys([*_KINDS, *(k for k in _SIGNS if k in found.links), *sorted(told)])
     ]
     return (
         "## Evidence\n\n" + _table(["measure", "value", "how to read it"], rows) + "\n"
@@ -107,7 +112,8 @@ def _forms(case: Case) -> str:
         for form in case.forms
     ]  # fmt: skip
     head = ["part", "hash", "members that send it", "of the others", "variance ratio", "overlap"]
-    told = "## Shared forms\n\nBeginnings (head) and ends (tail) of prompts. Only hashes are kept, never text.\n\n"
+    kept = "hashes with a key" if case.keyed else "hashes"
+    told = f"## Shared forms\n\nBeginnings (head) and ends (tail) of prompts. Only {kept} are kept, never text.\n\n"
     return told + (_table(head, rows) if rows else "None.\n")
 
 

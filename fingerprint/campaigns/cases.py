@@ -58,7 +58,7 @@ class Form:
     """A beginning (``head``) or end (``tail``) of prompts that members share, known by its hash alone."""
 
     part: str
-    hash: str  # 16 hexadecimal digits
+    hash: str  # 16 hexadecimal digits, 32 in a keyed case
     accounts: int  # members that send it
     of_traffic: float  # share of the accounts outside that send it
     variance_ratio: float | None
@@ -104,10 +104,11 @@ class Case:
     evidence: Evidence
     alleged: Sequence[str]
     against: Sequence[str]
+    keyed: str | None = None  # tells with which key the hashes of forms are keyed, where they are (share_format)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it: plain types, null for numbers that are not finite."""
-        return {"schema": SCHEMA, **_plain(self)}
+        """As JSON has it: plain types, null for numbers that are not finite, ``keyed`` only where it is."""
+        return {"schema": SCHEMA} | {name: value for name, value in _plain(self).items() if (name, value) != _UNKEYED}
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class DayHours:
 
 def check_case(content: Any) -> None:
     """CaseError unless ``content``, as JSON gives it, keeps the contract."""
-    _check(content, _CASE, "case")
+    _check(content, _kind_of(content), "case")
 
 
 def read_case(path: Path) -> dict[str, Any]:
@@ -151,7 +152,7 @@ def read_case(path: Path) -> dict[str, Any]:
         known = isinstance(schema, str) and re.fullmatch(r"fingerprint-[\w./-]{1,40}", schema)
         came = f"'{schema}'" if known else "another or none"
         raise CaseError(f"{file}: expected schema '{SCHEMA}', got {came}: use a version of fingerprint that knows it")
-    _check(content, _CASE, f"{file}: case")
+    _check(content, _kind_of(content), f"{file}: case")
     return dict(content)
 
 
@@ -226,6 +227,13 @@ _CASE: Final = {
     },
     "alleged": [_TEXT], "against": [_TEXT],
 }  # fmt: skip
+_KEYED: Final = _Kind("32 hexadecimal digits", _matches("[0-9a-f]{32}"))
+_KEYED_CASE: Final = _CASE | {"keyed": _KEYED, "forms": [_FORM | {"hash": _KEYED}]}
+_UNKEYED: Final = ("keyed", None)
+
+
+def _kind_of(content: Any) -> dict[str, Any]:
+    return _KEYED_CASE if isinstance(content, dict) and "keyed" in content else _CASE
 
 
 def _is_list(value: Any) -> bool:

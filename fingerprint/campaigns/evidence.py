@@ -16,16 +16,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fingerprint.campaigns.links import KINDS, Links, sums
+from fingerprint.campaigns.links import COURSE, KINDS, TEXT_KINDS, Links, sums
 from fingerprint.campaigns.sample import Sample
+from fingerprint.convictions import ACT, REVIEW
 from fingerprint.features import compute
 from fingerprint.kernels.layout import AT, EMPTY_MAX, EMPTY_MIN, N_MINIMA, N_SUMS, W
 from fingerprint.scorer import Scorer
 
-__all__ = ["ACT", "REVIEW", "Evidence", "account_scores", "false_discovery", "gather", "overlap", "variance_ratio"]
+__all__ = [
+    "ACT", "REVIEW", "Evidence", "account_scores", "false_discovery", "gather", "group_scores", "overlap",
+    "variance_ratio",
+]  # fmt: skip
 
-REVIEW, ACT = 0.5, 0.9  # group scores of the two levels (docs/campaigns.md)
-FORM_KINDS = KINDS[:2]
+FORM_KINDS = TEXT_KINDS[:2]
 DRAWS = 999  # random sets of accounts that starts are compared with
 LEAST_ROWS = 2.0  # linking exchanges an account, on average, or all exchanges of the group count as linking
 _CHUNK = 8_192
@@ -63,6 +66,17 @@ def false_discovery(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
+def _odds(own: NDArray[np.float64]) -> NDArray[np.float64]:
+    p = own.clip(_LEAST_ODDS, 1 - _LEAST_ODDS)
+    return np.asarray(np.log(p) - np.log1p(-p), np.float64)
+
+
+def group_scores(own: NDArray[np.float64], groups: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """float64[g]: the mean of each group's log odds as a probability; ``own`` float64[k] scores of all accounts."""
+    odds = _odds(own)
+    return _expit(np.array([odds[members].mean() for members in groups]))
+
+
 def gather(
     sample: Sample,
     windows: NDArray[np.int64],
@@ -76,8 +90,7 @@ def gather(
     count, group = len(groups), np.full(len(windows), -1)
     for number, members in enumerate(groups):
         group[members] = number
-    odds = np.log(own.clip(_LEAST_ODDS, 1 - _LEAST_ODDS)) - np.log1p(-own.clip(_LEAST_ODDS, 1 - _LEAST_ODDS))
-    score = _expit(np.array([odds[members].mean() for members in groups]))
+    odds, score = _odds(own), group_scores(own, groups)
     inside = (group[links.a] == group[links.b]) & (group[links.a] >= 0)
     of_row = group[sample.account]
     by_form = [_linked(sample, links, group, inside, of_row, number) for number in range(len(FORM_KINDS))]
@@ -142,7 +155,7 @@ def _key(group: NDArray[np.int64], form: NDArray[np.int64]) -> NDArray[np.int64]
 def _without(
     links: Links, group: NDArray[np.int64], inside: NDArray[np.bool_], kind: int, odds: NDArray[np.float64], count: int
 ) -> NDArray[np.float64]:
-    other = inside & (links.kind != kind)
+    other = inside & (links.kind != kind) & (links.kind != KINDS.index(COURSE))  # which ties nobody by itself
     tied = np.unique(np.concatenate([links.a[other], links.b[other]]))
     with np.errstate(invalid="ignore"):
         mean = np.bincount(group[tied], odds[tied], count) / np.bincount(group[tied], minlength=count)

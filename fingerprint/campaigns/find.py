@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,15 +23,29 @@ from numpy.typing import NDArray
 
 from fingerprint.assemble import HOLD, Assembler
 from fingerprint.campaigns import cases
-from fingerprint.campaigns.evidence import ACT, REVIEW, Evidence, account_scores, gather, overlap, variance_ratio
-from fingerprint.campaigns.groups import communities
-from fingerprint.campaigns.links import KINDS, Links, find_links
-from fingerprint.campaigns.sample import Keeper, Sample
+from fingerprint.campaigns.course import Course
+from fingerprint.campaigns.evidence import (
+    ACT,
+    REVIEW,
+    Evidence,
+    account_scores,
+    gather,
+    group_scores,
+    overlap,
+    variance_ratio,
+)
+from fingerprint.campaigns.groups import communities, joined
+from fingerprint.campaigns.hours import HOURS, SLOTS, Hours
+from fingerprint.campaigns.links import COURSE, KINDS, TEXT_KINDS, Links, find_links
+from fingerprint.campaigns.places import Places
+from fingerprint.campaigns.sample import FACTS, SIZE, Keeper, Sample
+from fingerprint.campaigns.signs import find_signs
 from fingerprint.campaigns.statements import statements
 from fingerprint.errors import FingerprintError
 from fingerprint.exchange import Names
 from fingerprint.kernels.layout import AT, CAPABILITIES, LAYOUT_ID, SKETCH, WORDS, W
 from fingerprint.kernels.text import LINK_LEAST, LINK_UNITS, T_CAPABILITY, TEXT_COLUMNS
+from fingerprint.recent import RECENT_US, Recent
 from fingerprint.scorer import Scorer
 
 __all__ = ["Campaign", "Found", "State", "StateError", "case_of", "find"]
@@ -41,8 +55,13 @@ ENDS = ("first_us", "last_us")
 _COLUMNS = (  # of a sample: types, and shapes behind the rows
     *((np.dtype(np.int32), ()), (np.dtype(np.uint64), ()), (np.dtype(np.int64), (len(W),))),
     *((np.dtype(np.int16), (TEXT_COLUMNS,)), (np.dtype(np.int8), (SKETCH,)), (np.dtype(np.int8), (SKETCH,))),
+    (np.dtype(np.int32), (len(FACTS),)),
 )
-_LAYOUT = f"{LAYOUT_ID.hex()}-{LINK_UNITS}-{LINK_LEAST}"  # of windows, and of what makes forms
+_HOURS = (np.dtype(np.int32), np.dtype(np.int32), np.dtype(np.int16))
+_SAMPLES = f"{SIZE}x{len(FACTS)}-{HOURS}x{SLOTS}"
+_LAYOUT = "-".join(  # of windows, of what makes forms, of samples, of what is known of the last day
+    (LAYOUT_ID.hex(), f"{LINK_UNITS}-{LINK_LEAST}", _SAMPLES, f"{RECENT_US // 3_600_000_000}h")
+)
 _DAY_US = 86_400_000_000
 _PROJECTION = np.random.default_rng(0).normal(size=(32, 2))  # of content, for the picture of who asks what
 
@@ -51,11 +70,18 @@ class StateError(FingerprintError, ValueError):
     """A state of earlier days cannot be used."""
 
 
+class DayKeeper(Keeper):
+    """Keeps samples, and has what the assembler leaves of the last day."""
+
+    recent: Recent
+
+
 @dataclass
 class State:
-    """All that is kept of the traffic so far: a window and a sample of each account, and which campaigns are known.
+    """All that is kept of the traffic so far: a window and samples of each account, and which campaigns are known.
 
-    ``windows`` int64[k, WORDS] and ``accounts`` go together; ``sample.account`` counts in ``accounts``.
+    ``windows`` int64[k, WORDS] and ``accounts`` go together; those of ``sample`` and ``hours`` count in ``accounts``.
+    ``recent`` are the exchanges of the last day, so that none is counted twice.
     """
 
     bundle_id: str
@@ -63,22 +89,23 @@ class State:
     windows: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, WORDS), np.int64))
     sample: Sample | None = None
     campaigns: dict[str, list[str]] = field(default_factory=dict)
+    hours: Hours = field(default_factory=Hours.none)
+    recent: Recent = field(default_factory=Recent)
 
-    def assembler(self, scorer: Scorer, sessions: Names, hold: int | None = HOLD) -> tuple[Assembler, Names, Keeper]:
+    def assembler(self, scorer: Scorer, sessions: Names, hold: int | None = HOLD) -> tuple[Assembler, Names, DayKeeper]:
         """What reads on from here."""
-        names, keeper = Names(), Keeper(before=self.sample)
+        names, keeper = Names(), DayKeeper(before=self.sample, hours=self.hours)
+        keeper.recent = self.recent.in_order()
         for account in self.accounts:
             names.code(account)
-        return (
-            Assembler("account", scorer.head, names, sessions, hold, keep=keeper.add, windows=self.windows),
-            names,
-            keeper,
-        )
+        rest = hold, keeper.add, self.windows, keeper.recent
+        return Assembler("account", scorer.head, names, sessions, *rest), names, keeper
 
-    def after(self, names: Names, windows: NDArray[np.int64], keeper: Keeper) -> State:
+    def after(self, names: Names, windows: NDArray[np.int64], keeper: DayKeeper) -> State:
         """The state with what was read; ``windows`` of all names."""
         sample = keeper.finish() if names.items else None
-        return State(self.bundle_id, list(names.items), windows, sample, self.campaigns)
+        rest = self.campaigns, keeper.clock.finish(), keeper.recent.in_order()
+        return State(self.bundle_id, list(names.items), windows, sample, *rest)
 
     def save(self, path: Path) -> None:
         """Write it in one piece: the file is the old state or the new one, never half of one."""
@@ -89,6 +116,8 @@ class State:
             "campaigns": self.campaigns,
         }
         parts = {f"sample_{name}": part for name, part in self.sample._asdict().items()} if self.sample else {}
+        parts |= {f"hours_{name}": part for name, part in self.hours._asdict().items()}
+        parts |= {f"recent_{name}": part for name, part in vars(self.recent.in_order()).items()}
         told_bytes = np.frombuffer(json.dumps(told).encode(), np.uint8)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -108,10 +137,14 @@ class State:
         try:
             with path.open("rb") as handle, np.load(handle, allow_pickle=False) as parts:
                 told: dict[str, Any] = json.loads(parts["told"].tobytes())
-                columns = [parts[f"sample_{name}"] for name in Sample._fields if told["accounts"]]
+                layout, some = told["layout"], bool(told["accounts"])
+                columns = [parts[f"sample_{name}"] for name in Sample._fields if some and layout == _LAYOUT]
+                hours = [parts[f"hours_{name}"] for name in Hours._fields if layout == _LAYOUT]
                 sample = Sample(*columns) if columns else None
                 state = cls(told["bundle_id"], told["accounts"], parts["windows"], sample, told["campaigns"])
-                layout = told["layout"]
+                state.hours = Hours(*hours) if hours else state.hours
+                if layout == _LAYOUT:
+                    state.recent = Recent(*(parts[f"recent_{name}"] for name in vars(state.recent)))
         except Exception as error:  # what zipfile, numpy and json raise for bytes of anybody's making is no closed list
             raise StateError(f"{path}: expected a state of fingerprint campaigns, got {type(error).__name__}") from None
         if layout != _LAYOUT or state.bundle_id != scorer.bundle_id:
@@ -128,14 +161,15 @@ class State:
         lists = [self.accounts, *self.campaigns.values()] if isinstance(self.campaigns, dict) else [None]
         if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
             return False
-        k, account = len(self.accounts), np.zeros(0, np.int32)
-        found: list[Any] = [(self.windows.dtype, self.windows.shape)]
-        expected: list[Any] = [(np.dtype(np.int64), (k, WORDS))]
+        k, account = len(self.accounts), self.hours.account
+        found: list[Any] = [(part.dtype, part.shape) for part in (self.windows, *self.hours)]
+        expected: list[Any] = [(np.dtype(np.int64), (k, WORDS)), *((kind, (len(account),)) for kind in _HOURS)]
         if self.sample:
-            account = self.sample.account
             found += [(part.dtype, part.shape) for part in self.sample]
-            expected += [(kind, (len(account), *rest)) for kind, rest in _COLUMNS]
-        return len(set(self.accounts)) == k and found == expected and bool(((account >= 0) & (account < k)).all())
+            expected += [(kind, (len(self.sample.account), *rest)) for kind, rest in _COLUMNS]
+            account = np.concatenate([account, self.sample.account])
+        whole = len(set(self.accounts)) == k and found == expected and self.recent.fits(k)
+        return whole and bool(((account >= 0) & (account < k)).all())
 
 
 class Campaign(NamedTuple):
@@ -157,19 +191,27 @@ class Found(NamedTuple):
     evidence: Evidence | None
     links: Links | None
     own: NDArray[np.float64]
+    places: Places | None = None
+    course: Course | None = None
+    kinds: tuple[str, ...] = KINDS  # that were looked for
 
 
-def find(state: State, scorer: Scorer, seed: int = 0) -> Found:
-    """Groups, evidence and campaigns of a state; ``state.campaigns`` is brought up to date."""
+def find(state: State, scorer: Scorer, seed: int = 0, without: Collection[str] = ()) -> Found:
+    """Groups, evidence and campaigns of a state; ``state.campaigns`` is brought up to date. ``without`` leaves kinds of
+    links out (of ``KINDS``)."""
     own, some = np.zeros(len(state.accounts)), state.windows[:, AT["n"]] > 0  # all of an account may be duplicates
     if some.any():
         own[some] = account_scores(state.windows[some], scorer)
     if state.sample is None or len(state.accounts) < 2:
         return Found([], [], None, None, own)
-    links = find_links(state.sample, len(state.accounts), seed)
+    if unknown := set(without) - set(KINDS):
+        raise ValueError(f"expected kinds of links among {', '.join(KINDS)}, got {', '.join(sorted(unknown))}")
+    kinds, course = tuple(kind for kind in KINDS if kind not in without), Course(state.sample, state.windows)
+    links = _links(state.sample, state.hours, course, len(state.accounts), kinds, seed)
     groups = communities(links, len(state.accounts))
     if not groups:
         return Found([], [], None, links, own)
+    groups = joined(links, groups, group_scores(own, groups) >= REVIEW)
     evidence = gather(state.sample, state.windows, own, links, groups, scorer, seed)
     convicted = [int(g) for g in np.argsort(-evidence.score, kind="stable") if evidence.score[g] >= REVIEW]
     named = _names(state, [groups[g] for g in convicted])
@@ -182,7 +224,14 @@ def find(state: State, scorer: Scorer, seed: int = 0) -> Found:
     for c in campaigns:  # the newest stand last: ``_names`` takes an account to be of its newest campaign
         state.campaigns.pop(c.campaign_id, None)
         state.campaigns[c.campaign_id] = [state.accounts[m] for m in c.members]
-    return Found(campaigns, groups, evidence, links, own)
+    return Found(campaigns, groups, evidence, links, own, Places(state.sample, links, evidence.group), course, kinds)
+
+
+def _links(sample: Sample, hours: Hours, course: Course, accounts: int, kinds: tuple[str, ...], seed: int) -> Links:
+    """Links of these kinds."""
+    text = find_links(sample, accounts, seed)
+    text = text.take(np.flatnonzero(np.isin(text.kind, [KINDS.index(kind) for kind in kinds])))
+    return Links.concat([text, find_signs(sample, hours, course, text, accounts, kinds)])
 
 
 def _names(state: State, groups: list[NDArray[np.int64]]) -> list[str]:
@@ -233,13 +282,13 @@ def _membership(ties: tuple[NDArray[np.int64], NDArray[np.int64]], members: NDAr
 def case_of(campaign: Campaign, found: Found, state: State, scorer: Scorer) -> tuple[cases.Case, cases.DayHours]:
     """What an analyst is told of a campaign, and the sampled exchanges behind its figures."""
     assert found.evidence is not None
-    assert found.links is not None
+    assert found.places is not None
     assert state.sample is not None
     ev, g, windows = found.evidence, campaign.group, state.windows[campaign.members]
-    rows = np.flatnonzero(ev.group[state.sample.account] == g)
+    rows = found.places.rows(g)
     sample, linking = state.sample.take(rows), ev.linking[rows]
-    place = np.full(len(state.accounts), -1, np.int32)
-    place[campaign.members] = np.arange(len(campaign.members))
+    by = np.argsort(campaign.members)
+    place = by[np.searchsorted(campaign.members, sample.account, sorter=by)].astype(np.int32)
     members = [
         cases.Member(
             state.accounts[m],
@@ -260,11 +309,12 @@ def case_of(campaign: Campaign, found: Found, state: State, scorer: Scorer) -> t
         variance_ratio=float(ev.ratio[g]),
         overlap=float(ev.overlap[g]),
         starts_together=float(ev.together[g]),
-        links={kind: int(ev.links[kind][g]) for kind in KINDS},
-        without={kind: float(ev.without[kind][g]) for kind in KINDS},
+        links={kind: int(ev.links[kind][g]) for kind in found.kinds},
+        without={kind: float(ev.without[kind][g]) for kind in found.kinds},
     )
     levels = {"review": float(scorer.review), "group_review": REVIEW}
-    alleged, against = statements(evidence, forms, [m.score for m in members], **levels)
+    course = found.course.told(campaign.members) if found.course and COURSE in found.kinds else {}
+    alleged, against = statements(evidence, forms, [m.score for m in members], course, **levels)
     asked = sample.text[linking, T_CAPABILITY : T_CAPABILITY + len(CAPABILITIES)].sum(0).astype(np.float64)
     case = cases.Case(
         campaign_id=campaign.campaign_id,
@@ -282,7 +332,7 @@ def case_of(campaign: Campaign, found: Found, state: State, scorer: Scorer) -> t
         against=against,
     )
     picture = sample.content.astype(np.float64) @ _PROJECTION
-    return case, cases.DayHours(place[sample.account], sample.time_us, linking, picture)
+    return case, cases.DayHours(place, sample.time_us, linking, picture)
 
 
 def _time(us: Any) -> str:
@@ -301,24 +351,23 @@ def _forms(
     campaign: Campaign, found: Found, state: State, sample: Sample, linking: NDArray[np.bool_]
 ) -> Iterator[cases.Form]:
     """The forms that link members, those of most members first."""
-    links, ev, everything = found.links, found.evidence, state.sample
+    links, places = found.links, found.places
     assert links is not None
-    assert ev is not None
-    assert everything is not None
-    inside = (ev.group[links.a] == campaign.group) & (ev.group[links.b] == campaign.group)
+    assert places is not None
+    inside, others = places.links(campaign.group), max(len(state.accounts) - len(campaign.members), 1)
     told = []
-    for number, part in enumerate(KINDS[:2]):
-        for form in np.unique(links.form[inside & (links.kind == number)]):
-            mine = linking & (sample.when[:, W[part]] == form)
-            told.append((len(np.unique(sample.account[mine])), part, int(form), mine))
-    for count, part, form, mine in sorted(told, key=lambda row: (-row[0], row[1], row[2]))[:FORMS_TOLD]:
-        having = np.unique(everything.account[everything.when[:, W[part]] == form])
-        strangers = int((ev.group[having] != campaign.group).sum()) / max(
-            len(state.accounts) - len(campaign.members), 1
-        )
-        one = sample.take(np.flatnonzero(mine))
+    for number, part in enumerate(TEXT_KINDS[:2]):
+        of = sample.when[:, W[part]]
+        pairs = np.unique(np.stack([of[linking], sample.account[linking].astype(np.int64)], 1), axis=0)
+        counts = dict(zip(*(column.tolist() for column in np.unique(pairs[:, 0], return_counts=True)), strict=True))
+        linked = np.unique(links.form[inside[links.kind[inside] == number]]).tolist()
+        told += [(-counts.get(form, 0), part, form) for form in linked]
+    for count, part, form in sorted(told)[:FORMS_TOLD]:
+        having = sample.when[:, W[part]] == form
+        strangers = (places.accounts(part, form) - len(np.unique(sample.account[having]))) / others
+        one = sample.take(np.flatnonzero(linking & having))
         ratio, twice = _of_form(one)
-        yield cases.Form(part, f"{form & (2**64 - 1):016x}", count, strangers, ratio, twice)
+        yield cases.Form(part, f"{form & (2**64 - 1):016x}", -count, strangers, ratio, twice)
 
 
 def _of_form(rows: Sample) -> tuple[float | None, float]:

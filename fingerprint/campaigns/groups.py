@@ -10,22 +10,36 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse import csgraph
 
-from fingerprint.campaigns.links import KINDS, MOST_RATIO, Links
+from fingerprint.campaigns.links import COURSE, KINDS, MOST_RATIO, TEXT_KINDS, Links
 
-__all__ = ["LEAST_ACCOUNTS", "communities"]
+__all__ = ["LEAST_ACCOUNTS", "communities", "joined"]
 
 LEAST_ACCOUNTS = 3
 NEAREST = 15  # links of an account that count
 COMMUNITY = 13_000.0  # link weight of a large community: resolution rises with the traffic, communities do not grow
 LEAST_RESOLUTION = 0.5  # in little traffic: at 1 a single clique of uneven links is already cut in two
 CONTENT_WEIGHT = 0.6  # of a link by content alone, in units of a form that one account in e has
+SIGN_WEIGHT = {"payment": 0.5, "network": 0.25, "registered": 0.2, "times": 0.4}  # times the rarity, at most
+COURSE_MOST = 1.0  # what a common course adds to a link by text, at most, in units of its weight
+JOINED = 6.0  # link weight between two convicted groups, for each account of the smaller, that makes one of them
 _NEARER = 0.05  # a link at the limit of what is linked still counts a little
 
 
 def _weights(links: Links) -> NDArray[np.float64]:
     rarity = np.where(links.kind == KINDS.index("content"), CONTENT_WEIGHT, np.maximum(links.rarity, 0.0))
-    return np.asarray(rarity * np.maximum(MOST_RATIO - links.ratio, _NEARER), np.float64)
+    weight = np.asarray(rarity * np.maximum(MOST_RATIO - links.ratio, _NEARER), np.float64)
+    for kind, most in SIGN_WEIGHT.items():
+        rows = links.kind == KINDS.index(kind)
+        weight[rows] = most * rarity[rows] * (1 - links.ratio[rows])
+    course = np.flatnonzero(links.kind == KINDS.index(COURSE))
+    if len(course):
+        pair, text = links.a * np.int64(2**32) + links.b, links.kind < len(TEXT_KINDS)
+        pairs, of = np.unique(pair, return_inverse=True)
+        total = np.bincount(of[text], weight[text], len(pairs))
+        weight[course] = COURSE_MOST * (1 - links.ratio[course]) * total[of[course]]
+    return weight
 
 
 def _heaviest(graph: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -61,3 +75,27 @@ def communities(links: Links, accounts: int) -> list[NDArray[np.int64]]:
     by = linked[np.argsort(label[linked], kind="stable")]
     parts = np.split(by, np.flatnonzero(np.diff(label[by])) + 1)
     return sorted((np.sort(part) for part in parts if len(part) >= LEAST_ACCOUNTS), key=lambda part: int(part[0]))
+
+
+def joined(links: Links, groups: list[NDArray[np.int64]], convicted: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """The groups, those of ``convicted`` (bool[g]) that are tied to each other as one is within itself made one.
+
+    Communities do not grow with the traffic, so a large campaign comes in pieces; among convicted groups there are few
+    honest accounts left that could glue two campaigns together.
+    """
+    sizes = np.array([len(members) for members in groups])
+    group = np.full(1 + int(max(links.b.max(initial=0), max(members[-1] for members in groups))), -1)
+    for number in np.flatnonzero(convicted):
+        group[groups[number]] = number
+    one, other = group[links.a], group[links.b]
+    between = np.flatnonzero((one != other) & (one >= 0) & (other >= 0))
+    edges = (_weights(links)[between], (one[between], other[between]))
+    weight = sparse.csr_matrix(edges, shape=(len(groups), len(groups)))
+    weight = (weight + weight.T).tocoo()
+    tied = weight.data >= JOINED * np.minimum(sizes[weight.row], sizes[weight.col])
+    kept = sparse.csr_matrix((weight.data[tied], (weight.row[tied], weight.col[tied])), shape=weight.shape)
+    label = csgraph.connected_components(kept, directed=False)[1]
+    parts: dict[int, list[NDArray[np.int64]]] = {}
+    for number, members in enumerate(groups):
+        parts.setdefault(int(label[number]), []).append(members)
+    return sorted((np.sort(np.concatenate(part)) for part in parts.values()), key=lambda part: int(part[0]))

@@ -22,9 +22,12 @@ from numpy.typing import NDArray
 from fingerprint.campaigns.sample import Sample
 from fingerprint.kernels.layout import SKETCH_ONE, W
 
-__all__ = ["KINDS", "Links", "find_links", "sums"]
+__all__ = ["COURSE", "KINDS", "SIGNS", "TEXT_KINDS", "Links", "find_links", "sums"]
 
-KINDS = ("head", "tail", "content")
+TEXT_KINDS = ("head", "tail", "content")
+COURSE = "course"  # makes links by text heavier, links nobody by itself
+SIGNS = ("payment", "network", "registered", "times", COURSE)  # found beside text, by ``signs``
+KINDS = TEXT_KINDS + SIGNS
 LEAF = 12  # accounts of a leaf are all compared
 TREES = {"head": 3, "tail": 3, "content": 10}
 LEAST = {"head": 2, "tail": 2, "content": 8}  # rows of an account that are compared
@@ -35,7 +38,10 @@ _CHUNK = 200_000
 
 class Links(NamedTuple):
     """Edges: accounts ``a`` < ``b`` int32[e], ``kind`` int8[e] (of ``KINDS``), ``form`` int64[e] (0: none), ``ratio``
-    float32[e], and ``rarity`` float32[e], the natural logarithm of how many times fewer accounts have the form."""
+    float32[e], and ``rarity`` float32[e], the natural logarithm of how many times fewer accounts have the form.
+
+    The ``ratio`` of a sign is from 0, where two accounts are the same in it, to 1. Its ``form`` is 0: no payment and no
+    address goes on from here."""
 
     a: NDArray[np.int32]
     b: NDArray[np.int32]
@@ -43,6 +49,21 @@ class Links(NamedTuple):
     form: NDArray[np.int64]
     ratio: NDArray[np.float32]
     rarity: NDArray[np.float32]
+
+    @classmethod
+    def none(cls) -> Links:
+        """No link."""
+        ends, ratio = np.empty(0, np.int32), np.empty(0, np.float32)
+        return cls(ends, ends, np.empty(0, np.int8), np.empty(0, np.int64), ratio, ratio)
+
+    @classmethod
+    def concat(cls, parts: Sequence[Links]) -> Links:
+        """All links of several, in order."""
+        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def take(self, rows: NDArray[np.int64]) -> Links:
+        """The given links."""
+        return Links(*(part[rows] for part in self))  # type: ignore[arg-type]
 
 
 class _Means(NamedTuple):
@@ -140,15 +161,10 @@ def _ratios(means: _Means, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArra
     return out
 
 
-def _no_links() -> Links:
-    none, ratio = np.empty(0, np.int32), np.empty(0, np.float32)
-    return Links(none, none, np.empty(0, np.int8), np.empty(0, np.int64), ratio, ratio)
-
-
 def find_links(sample: Sample, accounts: int, seed: int = 0) -> Links:
-    """All links of a sample (by account) among ``accounts`` accounts."""
-    rng, parts = np.random.default_rng(seed), [_no_links()]
-    for number, kind in enumerate(KINDS):
+    """All links by text of a sample (by account) among ``accounts`` accounts."""
+    rng, parts = np.random.default_rng(seed), [Links.none()]
+    for number, kind in enumerate(TEXT_KINDS):
         means = _means(sample, kind)
         if len(means.n) < 2:
             continue
@@ -171,4 +187,4 @@ def find_links(sample: Sample, accounts: int, seed: int = 0) -> Links:
                 rarity,
             )
         )
-    return Links(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return Links.concat(parts)

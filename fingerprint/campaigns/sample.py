@@ -2,7 +2,8 @@
 
 The smallest hashes of a union are the smallest of the parts' smallest (bottom-k sampling, Cohen & Kaplan 2007), so
 the sample, like a window, is the same in any order, in batch, streamed or merged. It holds integers, never text:
-what links accounts (forms, content), what is asked (the prompt head's outputs) and when, 168 bytes an exchange.
+what links accounts (forms, content, what is known of who asks), what is asked (the prompt head's outputs) and when,
+184 bytes an exchange. Beside it the hours in which accounts are active are sampled (hours).
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fingerprint.assemble import Ordered
-from fingerprint.kernels.layout import SKETCH, W
+from fingerprint.campaigns.hours import Clock, Hours
+from fingerprint.kernels.layout import SKETCH, M, W
 
-__all__ = ["SIZE", "Keeper", "Sample"]
+__all__ = ["FACTS", "SIZE", "Keeper", "Sample"]
 
 SIZE = 48
+FACTS = ("ip", "payment", "created_hour", "model")  # of the metadata row
 _NONE = np.uint64(2**64 - 1)
 _WAITING = 500_000  # rows that wait before the sample is cut to size
 
 
 class Sample(NamedTuple):
     """``m`` exchanges: ``account`` int32[m], ``identity`` uint64[m], ``when`` int64[m, 5] and ``text`` int16[m, 24] as
-    in ``Contributions``, ``content`` and ``form`` int8[m, 32] (unit vectors times 127)."""
+    in ``Contributions``, ``content`` and ``form`` int8[m, 32] (unit vectors times 127), ``facts`` int32[m, 4], the
+    ``FACTS`` of ``Contributions.meta``."""
 
     account: NDArray[np.int32]
     identity: NDArray[np.uint64]
@@ -32,6 +36,7 @@ class Sample(NamedTuple):
     text: NDArray[np.int16]
     content: NDArray[np.int8]
     form: NDArray[np.int8]
+    facts: NDArray[np.int32]
 
     @classmethod
     def of(cls, held: Ordered) -> Sample:
@@ -39,7 +44,8 @@ class Sample(NamedTuple):
         rows = held.rows
         sketch = rows.sketch
         return cls(
-            held.account, held.identity, rows.when, rows.text, sketch[:, :SKETCH], sketch[:, SKETCH : 2 * SKETCH]
+            *(held.account, held.identity, rows.when, rows.text, sketch[:, :SKETCH], sketch[:, SKETCH : 2 * SKETCH]),
+            rows.meta[:, [M[name] for name in FACTS]],
         )
 
     @classmethod
@@ -68,10 +74,14 @@ class Sample(NamedTuple):
 
 
 class Keeper:
-    """Takes exchanges with ``add``, in any order; ``finish`` gives the sample, sorted by account and identity."""
+    """Takes exchanges with ``add``, in any order; ``finish`` gives the sample, sorted by account and identity.
 
-    def __init__(self, size: int = SIZE, before: Sample | None = None) -> None:
+    ``clock`` keeps the hours of all of them.
+    """
+
+    def __init__(self, size: int = SIZE, before: Sample | None = None, hours: Hours | None = None) -> None:
         self.size = size
+        self.clock = Clock(before=hours)
         self._limit = np.empty(0, np.uint64)  # of each account, the largest identity that is still kept
         self._kept: list[Sample] = [before] if before else []
         self._waiting = 0
@@ -80,6 +90,7 @@ class Keeper:
         """Keep what belongs to the sample."""
         if not len(held.account):
             return
+        self.clock.add(held.account, held.rows.when[:, W["time_us"]])
         self._room_for(held.account)
         candidates = held.take(np.flatnonzero(held.identity < self._limit[held.account]))
         rows = Sample.of(candidates)

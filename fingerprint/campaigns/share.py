@@ -26,6 +26,7 @@ from fingerprint.campaigns.cases import SCHEMA as CASE
 from fingerprint.campaigns.share_format import (
     BUNDLE_BYTES,
     EXTENSION,
+    KEY_BYTES,
     NAME,
     OBJECTS,
     PARTS,
@@ -40,6 +41,7 @@ from fingerprint.campaigns.share_format import (
     bucket,
     check_key,
     check_tag,
+    form_signature,
     get,
     is_name,
     keyed,
@@ -105,15 +107,22 @@ def _profile(case: Mapping[str, Any]) -> dict[str, Any]:
 
 def _signatures(case: Mapping[str, Any], key: bytes) -> list[tuple[str, bytes, float]]:
     """Part, keyed signature and rounded share of traffic of each form, in the order of the signatures."""
+    if (tag := case.get("keyed")) is not None and tag != check_tag(key).hex():
+        raise ShareError(
+            "case: its forms are keyed with another key: share it with that key, "
+            "or write the case again (fingerprint campaigns) with this key or without one"
+        )
+    size = 16 if tag is None else 2 * KEY_BYTES
     found: dict[tuple[bytes, str], float] = {}
     for form in get(case, "forms", list, "case"):
         if not isinstance(form, dict):
             raise ShareError(f"case: expected tables as forms, got {type(form).__name__}")
         part = matching(form, "part", re.compile("|".join(PARTS)), "case form")
-        if not re.fullmatch("[0-9a-f]{16}", digits := get(form, "hash", str, "case form")) or not int(digits, 16):
-            raise ShareError("case form: expected 16 hex digits, not all zero, as hash, got something else")
+        digits = get(form, "hash", str, "case form")
+        if not re.fullmatch(f"[0-9a-f]{{{size}}}", digits) or not int(digits, 16):
+            raise ShareError(f"case form: expected {size} hex digits, not all zero, as hash, got something else")
         share = _traffic(between(form, "of_traffic", float, 0, 1, "case form"))
-        place = keyed(key, part.encode(), bytes.fromhex(digits)), part
+        place = form_signature(key, part, digits) if tag is None else bytes.fromhex(digits), part
         found[place] = max(share, found.get(place, 0.0))
     if not found:
         raise ShareError("case: expected at least one form to share, got none")
@@ -189,9 +198,9 @@ def share(
 ) -> str:
     """A case as the JSON of a STIX 2.1 bundle; the same arguments give the same bytes.
 
-    Nothing is copied from the case but its id and level; forms leave it as keyed signatures, shares and counts
-    rounded. ``accounts``: also keyed hashes of account ids. Raises ``ShareError`` where the case, the key or an
-    argument does not fit, or ``stix2`` is not installed.
+    Nothing is copied from the case but its id and level; forms leave it as keyed signatures (those of a keyed case as
+    they are, with the same key only), shares and counts rounded. ``accounts``: also keyed hashes of account ids. Raises
+    ``ShareError`` where the case, the key or an argument does not fit, or ``stix2`` is not installed.
     """
     check_key(key)
     if tlp not in TLP:

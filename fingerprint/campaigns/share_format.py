@@ -1,8 +1,9 @@
 """What both sides of sharing know: names and limits of a bundle, the key and what is keyed with it, checks of fields.
 
-Left out: writing a bundle (share), reading and matching one (match).
+Case files can be keyed as well (``keyed_case``). Left out: writing a bundle (share), reading and matching one (match).
 """
 
+import dataclasses
 import hmac
 import os
 import re
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from fingerprint.campaigns.cases import Case
 from fingerprint.errors import FingerprintError
 
 __all__ = [
@@ -33,9 +35,11 @@ __all__ = [
     "bucket",
     "check_key",
     "check_tag",
+    "form_signature",
     "get",
     "is_name",
     "keyed",
+    "keyed_case",
     "matching",
     "read_key",
 ]
@@ -73,6 +77,22 @@ def keyed(key: bytes, label: bytes, message: bytes = b"") -> bytes:
 
 def check_tag(key: bytes) -> bytes:
     return keyed(key, f"check {SCHEMA}".encode())
+
+
+def form_signature(key: bytes, part: str, digits: str) -> bytes:
+    """What is shared of a form, of its hash in hexadecimal digits."""
+    return keyed(key, part.encode(), bytes.fromhex(digits))
+
+
+def keyed_case(case: Case, key: bytes) -> Case:
+    """The case with signatures in place of hashes of forms, so that nobody without the key can try guesses.
+
+    It can be shared with holders of this key alone, for a signature cannot be turned back.
+    """
+    check_key(key)
+    forms = [dataclasses.replace(form, hash=form_signature(key, form.part, form.hash).hex()) for form in case.forms]
+    forms.sort(key=lambda form: (-form.accounts, form.part, form.hash))  # nor does their order tell of the hashes
+    return dataclasses.replace(case, forms=forms, keyed=check_tag(key).hex())
 
 
 def check_key(key: bytes) -> None:

@@ -6,7 +6,8 @@ What speaks against a case is always among them. Left out: the numbers themselve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from fingerprint.campaigns.cases import Evidence, Form
@@ -25,17 +26,21 @@ def statements(
     evidence: Evidence,
     forms: Sequence[Form] = (),
     scores: Sequence[float] = (),
+    course: Mapping[str, tuple[int, float]] = MappingProxyType({}),
     *,
     review: float | None = None,
     group_review: float | None = None,
 ) -> tuple[list[str], list[str]]:
     """Plain sentences (alleged, against) from the numbers alone; the second list is never empty.
 
-    ``scores`` are the members' own. Without ``review``, an account's threshold of that level, nothing is said of who
-    reaches it; ``group_review`` is a group's (the same if not given).
+    ``scores`` are the members' own, ``course`` how many of them do something, and how many of as many accounts do on
+    average (``_COURSE``). Without ``review``, an account's threshold of that level, nothing is said of who reaches it;
+    ``group_review`` is a group's (the same if not given).
     """
     said = [*_of_forms(forms), *_of_content(evidence), *_of_pool(evidence, review), *_of_start(evidence)]
     said += [
+        *_of_signs(evidence),
+        *_of_course(course, len(scores)),
         *_of_links(evidence, review if group_review is None else group_review),
         *_of_members(scores, review),
         *_always(evidence),
@@ -96,8 +101,27 @@ def _of_start(evidence: Evidence) -> Said:
         yield together <= CHANCE, f"{told}: {percent(together)} of sets of unrelated accounts begin this close."
 
 
+def _of_signs(evidence: Evidence) -> Said:
+    for kind, told in _SIGNS.items():
+        if pairs := evidence.links.get(kind, 0):
+            yield True, f"{told} ({pairs:,} linked pairs)."
+    pays = [kind for kind in ("payment", "network") if kind in evidence.links]
+    if any(evidence.links[kind] for kind in pays):
+        yield False, "Accounts of one customer share payments and addresses, too."
+    elif pays:
+        yield False, f"No link by {' or '.join(pays)} was found between members, as far as the traffic tells them."
+
+
+def _of_course(course: Mapping[str, tuple[int, float]], members: int) -> Said:
+    for name, (count, usual) in course.items():
+        yield (
+            True,
+            f"{count:,} of {members:,} members {_COURSE[name]}; of as many accounts {number(usual)} do on average.",
+        )
+
+
 def _of_links(evidence: Evidence, review: float | None) -> Said:
-    kinds = sorted(kind for kind, pairs in evidence.links.items() if pairs > 0)
+    kinds = sorted(kind for kind, pairs in evidence.links.items() if pairs > 0 and kind != "course")
     if len(kinds) == 1:
         yield False, f"The campaign rests on one kind of link only ({kinds[0]})."
     if len(kinds) < 2 or review is None:
@@ -126,9 +150,22 @@ def _always(evidence: Evidence) -> Said:
         yield False, f"Not measured: {', '.join(missing)}."
     yield False, "Sharing alone is no guilt: users of one product, one library or one course send prompts alike, too."
     yield False, "Honest vendors that label or translate for one customer look like this."
-    yield False, "Not checked: whether members share an address or a payment, and whether they are one known customer."
+    shares = (
+        "" if {"payment", "network"} & evidence.links.keys() else "members share an address or a payment, and whether "
+    )
+    yield False, f"Not checked: whether {shares}they are one known customer."
 
 
+_SIGNS: Final = {
+    "payment": "Members share payments that few accounts have",
+    "network": "Members share addresses that few accounts have",
+    "registered": "Members were registered in hours in which far more accounts were than around them",
+    "times": "Members are active in the same five minutes far more often than the hours that they share explain",
+}
+_COURSE: Final = {
+    "began_after": "began within an hour after another member had ended",
+    "took_up": "took up a new model within the same day",
+}
 READ_AS: Final = {  # measure: its name, and how to read it
     "pooled_score": ("score of the pool", "by the same model, 0 to 1"),
     "p_value": ("p of the group", "share of accounts that nobody linked that score as high alone"),

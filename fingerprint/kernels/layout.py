@@ -152,7 +152,7 @@ M: Final = {
     for i, name in enumerate(
         (
             "n_messages n_tools max_tokens temperature n logprobs reasoning stream "
-            "input_tokens output_tokens stop ip agent created_hour small_plan model system"
+            "input_tokens output_tokens stop ip agent created_hour small_plan model system payment"
         ).split()
     )
 }

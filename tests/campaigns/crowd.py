@@ -9,9 +9,9 @@ from builders import exchange
 from numpy.typing import NDArray
 
 from fingerprint.campaigns.find import State
-from fingerprint.campaigns.sample import Sample
+from fingerprint.campaigns.sample import FACTS, Sample
 from fingerprint.exchange import Names
-from fingerprint.kernels.layout import W
+from fingerprint.kernels.layout import MISSING, W
 from fingerprint.readers import Rejects, read
 
 Record = dict[str, Any]
@@ -36,17 +36,21 @@ def sample_of(
     tail: Any = 0,
     prompt: Any = None,
     time_us: Any = 0,
+    **facts: Any,
 ) -> Sample:
-    """A sample with these columns; content is made unit vectors times 127, prompts are distinct unless given."""
+    """A sample with these columns; content is made unit vectors times 127, prompts are distinct unless given, and no
+    fact of ``FACTS`` is told but those given."""
     m = len(account)
     when = np.zeros((m, len(W)), np.int64)
     when[:, W["time_us"]], when[:, W["head"]], when[:, W["tail"]] = time_us, head, tail
     when[:, W["prompt"]] = np.arange(m) + 1 if prompt is None else prompt
     unit = np.round(127 * content / np.linalg.norm(content, axis=1, keepdims=True)).astype(np.int8)
     identity = np.arange(m).astype(np.uint64)
-    return Sample(
-        np.asarray(account, np.int32), identity, when, np.zeros((m, 24), np.int16), unit, np.zeros((m, 32), np.int8)
-    )
+    told = np.full((m, len(FACTS)), MISSING, np.int32)
+    for name, value in facts.items():
+        told[:, FACTS.index(name)] = value
+    rest = np.zeros((m, 24), np.int16), unit, np.zeros((m, 32), np.int8), told
+    return Sample(np.asarray(account, np.int32), identity, when, *rest)
 
 
 def drawn(

@@ -25,6 +25,7 @@ from fingerprint.campaigns.cases import (
     Rhythm,
     read_case,
 )
+from fingerprint.campaigns.share_format import ShareError, form_signature, keyed_case
 from fingerprint.campaigns.statements import statements
 from fingerprint.kernels.layout import CAPABILITIES
 
@@ -114,6 +115,34 @@ def test_a_case_is_written_and_read_back(tmp_path: Path) -> None:
     assert read["schema"] == SCHEMA
     assert read["forms"][2]["variance_ratio"] is None
     assert list(json.loads((place / "case.json").read_text())) == sorted(read)
+
+
+def test_a_keyed_case_is_written_and_read_back(tmp_path: Path) -> None:
+    """Signatures stand in place of hashes, in order of the signatures; a plain case does not name a key."""
+    plain, key = case(), bytes(range(16))
+    keyed = keyed_case(plain, key)
+    read = read_case(write_case(keyed, sample(), tmp_path))
+    assert read == keyed.as_dict()
+    assert "keyed" not in plain.as_dict()
+    expected = [form_signature(key, form.part, form.hash).hex() for form in plain.forms]
+    assert sorted(form["hash"] for form in read["forms"]) == sorted(expected)
+    assert [(-f["accounts"], f["part"], f["hash"]) for f in read["forms"]] == sorted(
+        (-form.accounts, form.part, signature) for form, signature in zip(plain.forms, expected, strict=True)
+    )
+    page = (tmp_path / plain.campaign_id / "case.md").read_text()
+    assert "Only hashes with a key are kept" in page
+    assert "Only hashes are kept" in markdown(plain, {})
+    assert not [form.hash for form in plain.forms if form.hash in page]
+    assert keyed_case(plain, bytes(range(1, 17))).forms != keyed.forms
+    with pytest.raises(ShareError, match="at least 16 bytes"):
+        keyed_case(plain, b"short")
+
+
+@pytest.mark.parametrize("keyed", [None, "", "secret words", "ab" * 8, 5])
+def test_what_tells_of_no_key_is_refused(tmp_path: Path, keyed: Any) -> None:
+    (tmp_path / "case.json").write_text(json.dumps(case().as_dict() | {"keyed": keyed}))
+    with pytest.raises(CaseError, match=r"case\.(keyed|forms\[0\]\.hash): expected 32 hexadecimal digits"):
+        read_case(tmp_path)
 
 
 def test_numbers_of_numpy_become_plain() -> None:

@@ -15,7 +15,7 @@ from toy_bundle import toy_bundle
 from fingerprint import Scorer, Window, features
 from fingerprint.campaigns import evidence as module
 from fingerprint.campaigns.evidence import Evidence, account_scores, false_discovery, gather
-from fingerprint.campaigns.links import KINDS, Links
+from fingerprint.campaigns.links import COURSE, KINDS, SIGNS, Links
 from fingerprint.campaigns.sample import Sample
 from fingerprint.kernels.layout import AT, WORDS
 
@@ -183,8 +183,20 @@ def test_what_is_left_without_a_kind_of_link(scorer: Scorer) -> None:
         "head": [6, 0],
         "tail": [0, 3],
         "content": [3, 0],
+        **{kind: [0, 0] for kind in SIGNS},
     }
     assert tuple(ev.without) == KINDS
+
+
+def test_a_common_course_ties_nobody(scorer: Scorer) -> None:
+    """Without the one kind that links them the two are not tied, whatever course they have in common."""
+    own = np.array([0.9, 0.8, 0.7, 0.2])
+    links = joined(all_pairs(range(4)), all_pairs([0, 1, 2], kind=KINDS.index("payment"), form=0))
+    links = joined(links, all_pairs(range(4), kind=KINDS.index(COURSE), form=0))
+    ev = told(scorer, sample_of(*drawn(4, 6), head=7), [range(4)], own, links=links)
+    assert ev.without["head"] == pytest.approx(expit(logit(own[:3]).mean()))
+    assert ev.without[COURSE] == ev.without["payment"] == ev.score
+    assert (ev.links[COURSE].tolist(), ev.links["payment"].tolist()) == ([6], [3])
 
 
 def test_links_between_groups_are_nobodys(scorer: Scorer) -> None:

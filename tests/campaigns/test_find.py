@@ -1,6 +1,7 @@
 """From traffic to campaigns: ids that stay, days that add up, and a state file that is whole or refused."""
 
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from crowd import HARVESTERS, after, crowd, days_of, written
+from crowd import DAY, HARVESTERS, MONDAY, after, crowd, days_of, written
 from toy_bundle import toy_bundle
 
 from fingerprint import Scorer
@@ -35,7 +36,7 @@ def read(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> State:
 
 
 def fresh(read: State) -> State:
-    return State(read.bundle_id, read.accounts, read.windows, read.sample, {})
+    return State(read.bundle_id, read.accounts, read.windows, read.sample, {}, read.hours, read.recent)
 
 
 def told(found: Found, state: State) -> dict[str, list[str]]:
@@ -87,6 +88,59 @@ def test_day_by_day_is_all_at_once(scorer: Scorer, read: State, tmp_path: Path) 
     assert len(set(ids)) == 1
     at_once = find(whole, scorer)
     assert sorted(daily.campaigns[ids[0]]) == sorted(RING) == next(iter(told(at_once, whole).values()))
+
+
+def same_state(one: State, other: State) -> None:
+    """To the bit, all of it but the known campaigns."""
+    assert one.accounts == other.accounts
+    np.testing.assert_array_equal(one.windows, other.windows)
+    assert one.sample is not None
+    assert other.sample is not None
+    pairs = [*zip(one.sample, other.sample, strict=True), *zip(one.hours, other.hours, strict=True)]
+    pairs += list(zip(vars(one.recent).values(), vars(other.recent).values(), strict=True))
+    for found, expected in pairs:
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_day_that_is_read_again_changes_nothing(scorer: Scorer, tmp_path: Path) -> None:
+    """The file is the same to the byte, and so are groups, ids and scores."""
+    path, days = tmp_path / "state.npz", days_of(crowd())
+    files = [written(tmp_path / f"{day}.jsonl", records) for day, records in enumerate(days)]
+    state = State.load(path, scorer)
+    for file in files:
+        state = after(state, scorer, file)
+        expected = find(state, scorer)
+        state.save(path)
+    before = path.read_bytes()
+    for file in (files[2], files[0], files[2]):
+        again = after(State.load(path, scorer), scorer, file)
+        same_state(again, state)
+        found = find(again, scorer)
+        assert told(found, again) == told(expected, state)
+        assert [c.score for c in found.campaigns] == [c.score for c in expected.campaigns]
+        for members, others in zip(found.groups, expected.groups, strict=True):
+            np.testing.assert_array_equal(members, others)
+        again.save(path)
+        assert path.read_bytes() == before
+
+
+def test_days_that_overlap_are_all_at_once(scorer: Scorer, read: State, tmp_path: Path) -> None:
+    """Each day's file begins with the last hours of the day before."""
+    path, records = tmp_path / "state.npz", crowd()
+    for day in range(3):
+        begin, end = MONDAY + day * DAY, MONDAY + (day + 1) * DAY
+        some = [r for r in records if begin - 6 * 3600 <= r["timestamp"] < end]
+        after(State.load(path, scorer), scorer, written(tmp_path / f"{day}.jsonl", some)).save(path)
+    same_state(State.load(path, scorer), fresh(read))
+
+
+def test_a_day_in_the_wrong_place_is_not_read(scorer: Scorer, tmp_path: Path) -> None:
+    first, second, third = days_of(crowd())
+    state = after(State(scorer.bundle_id), scorer, written(tmp_path / "1.jsonl", first))
+    state = after(state, scorer, written(tmp_path / "3.jsonl", third))
+    second = [r for r in second if r["timestamp"] < third[-1]["timestamp"] - DAY]
+    same_state(after(state, scorer, written(tmp_path / "2.jsonl", second)), state)
 
 
 def test_an_id_stays_when_members_join(scorer: Scorer, tmp_path: Path) -> None:
@@ -331,6 +385,21 @@ def test_parts_that_do_not_fit_each_other_are_refused(saved: Path, scorer: Score
         {"sample_identity": content["sample_identity"].astype(np.int64)},
         {"sample_when": content["sample_when"][:, :3]},
         {"sample_content": None},
+        {"sample_facts": content["sample_facts"][:, 1:]},
+        {"sample_facts": content["sample_facts"].astype(np.int64)},
+        {"hours_account": content["hours_account"] - 1},
+        {"hours_account": content["hours_account"] + 1000},
+        {"hours_hour": content["hours_hour"][1:]},
+        {"hours_slots": content["hours_slots"].astype(np.int32)},
+        {"hours_slots": None},
+        {"recent_time_us": None},
+        {"recent_time_us": content["recent_time_us"][1:]},
+        {"recent_time_us": content["recent_time_us"][0]},
+        {"recent_time_us": content["recent_time_us"] * np.arange(len(content["recent_time_us"]))},
+        {"recent_account": content["recent_account"] + 1000},
+        {"recent_account": content["recent_account"] - 1000},
+        {"recent_identity": content["recent_identity"][::-1]},
+        {"recent_identity": content["recent_identity"].astype(np.int64)},
         {"told": np.frombuffer(b"[]", np.uint8)},
         {"told": np.frombuffer(b"{}", np.uint8)},
         {"told": np.frombuffer(b"[" * 100_000, np.uint8)},
@@ -363,6 +432,16 @@ def test_a_state_of_another_bundle_is_refused_with_both_names(saved: Path, score
 def test_a_state_of_another_layout_is_refused(saved: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LAYOUT", "another-layout")
     assert "another-layout" in refused(saved, scorer)
+
+
+def test_a_state_from_before_facts_and_hours_is_refused_as_another_layout(saved: Path, scorer: Scorer) -> None:
+    with np.load(saved) as parts:
+        told = json.loads(parts["told"].tobytes())
+    old = told | {"layout": "-".join(told["layout"].split("-")[:3])}
+    gone = dict.fromkeys(["sample_facts", "hours_account", "hours_hour", "hours_slots"])
+    changed(saved, told=np.frombuffer(json.dumps(old).encode(), np.uint8), **gone)
+    message = refused(saved, scorer)
+    assert f"got {scorer.bundle_id} and {old['layout']}: start again from the traffic" in message
 
 
 def test_a_save_that_fails_leaves_the_old_state(saved: Path, read: State, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fingerprint.campaigns.groups import LEAST_ACCOUNTS, NEAREST, communities
+from fingerprint.campaigns.groups import LEAST_ACCOUNTS, NEAREST, communities, joined
 from fingerprint.campaigns.links import Links
 
 Edge = tuple[int, int, int, float, float]  # ends, kind, ratio, rarity
@@ -108,3 +108,25 @@ def test_a_form_that_everybody_sends_joins_nobody() -> None:
 def test_more_links_than_are_kept_cut_up_no_clique() -> None:
     members = range(2 * NEAREST)
     assert found(ring(members, np.random.default_rng(6)), 30, others=200) == [list(members)]
+
+
+def pieces(between: int, convicted: list[bool]) -> list[list[int]]:
+    """Two rings with links between them, and a third by itself, after joining."""
+    rng = np.random.default_rng(4)
+    rings = [range(0, 10), range(10, 20), range(20, 30)]
+    edges = [edge for members in rings for edge in ring(members, rng)]
+    edges += [(i % 10, 10 + (i * 3) % 10, 0, 1.0, RARE) for i in range(between)]
+    groups = [np.array(members) for members in rings]
+    return [members.tolist() for members in joined(links_of(edges), groups, np.array(convicted))]
+
+
+def test_convicted_pieces_that_are_tied_become_one() -> None:
+    """JOINED is 6 of weight an account, a link here weighs 6 * 0.5 = 3: twenty links for ten accounts are enough."""
+    assert pieces(20, [True] * 3) == [list(range(20)), list(range(20, 30))]
+    assert pieces(19, [True] * 3) == [list(range(10)), list(range(10, 20)), list(range(20, 30))]
+
+
+def test_only_convicted_groups_are_joined() -> None:
+    """An honest group with as many links to a campaign stays by itself."""
+    assert pieces(40, [True, False, True]) == [list(range(10)), list(range(10, 20)), list(range(20, 30))]
+    assert pieces(40, [False] * 3) == [list(range(10)), list(range(10, 20)), list(range(20, 30))]

@@ -5,7 +5,7 @@ import pytest
 from crowd import drawn, sample_of
 
 from fingerprint.campaigns import links as module
-from fingerprint.campaigns.links import KINDS, MOST_RATIO, Links, find_links
+from fingerprint.campaigns.links import KINDS, MOST_RATIO, TEXT_KINDS, Links, find_links
 from fingerprint.campaigns.sample import Sample
 
 HEAD, TAIL, CONTENT = range(3)
@@ -103,7 +103,7 @@ def test_the_order_of_the_rows_changes_nothing() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_leaves_are_small_and_within_one_form(kind: str) -> None:
     account, content = drawn(500, 8)
     means = module._means(sample_of(account, content, head=account % 2 + 1, tail=account % 3 + 1), kind)

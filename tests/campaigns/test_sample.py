@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from fingerprint.assemble import Ordered
 from fingerprint.campaigns import sample as module
-from fingerprint.campaigns.sample import SIZE, Keeper, Sample
+from fingerprint.campaigns.sample import FACTS, SIZE, Keeper, Sample
 from fingerprint.contribution import Contributions
-from fingerprint.kernels.layout import SKETCH, W
+from fingerprint.kernels.layout import SKETCH, M, W
 
 
 def held(account: NDArray[Any], identity: NDArray[Any]) -> Ordered:
@@ -24,6 +24,7 @@ def held(account: NDArray[Any], identity: NDArray[Any]) -> Ordered:
         when=mark + np.arange(5),
         text=((mark + np.arange(24)) % 30_000).astype(np.int16),
         sketch=((mark + np.arange(80)) % 127).astype(np.int8),
+        meta=((mark + np.arange(len(M))) % 2**31).astype(np.int32),
     )
     return Ordered(account.astype(np.int32), np.full(m, -1, np.int32), identity.astype(np.uint64), rows)
 
@@ -121,6 +122,8 @@ def test_columns_are_those_of_the_contribution() -> None:
     sample = Sample.of(exchanges)
     np.testing.assert_array_equal(sample.form, exchanges.rows.sketch[:, SKETCH : 2 * SKETCH])
     np.testing.assert_array_equal(sample.time_us, exchanges.rows.when[:, W["time_us"]])
+    for fact, column in zip(FACTS, sample.facts.T, strict=True):
+        np.testing.assert_array_equal(column, exchanges.rows.meta[:, M[fact]])
 
 
 def test_without_exchanges_there_is_no_sample() -> None:

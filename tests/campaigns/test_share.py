@@ -22,7 +22,7 @@ from fingerprint.campaigns import match as module
 from fingerprint.campaigns import share_format
 from fingerprint.campaigns.match import Shared, match, read_bundle
 from fingerprint.campaigns.share import share
-from fingerprint.campaigns.share_format import EXTENSION, TLP, ShareError, read_key
+from fingerprint.campaigns.share_format import EXTENSION, TLP, ShareError, check_tag, form_signature, read_key
 from fingerprint.kernels.layout import CAPABILITIES
 
 KEY = bytes(range(32))
@@ -400,6 +400,25 @@ def test_match_refuses_arrays_that_do_not_fit() -> None:
 def test_forms_that_the_case_holds_twice_are_shared_once() -> None:
     forms = [{"part": "head", "hash": f"{HEAD:016x}", "of_traffic": of} for of in (0.001, 0.2)]
     assert list(read(made({"forms": forms})).of_traffic.values()) == [0.2]
+
+
+def locked(key: bytes) -> dict[str, Any]:
+    """What a case has instead when it was written with a key."""
+    forms = [form | {"hash": form_signature(key, form["part"], form["hash"]).hex()} for form in case()["forms"]]
+    return {"forms": forms, "keyed": check_tag(key).hex()}
+
+
+def test_a_keyed_case_is_shared_as_the_plain_one_with_the_same_key() -> None:
+    assert made(locked(KEY)) == TEXT
+
+
+def test_a_keyed_case_is_not_shared_with_another_key_or_with_plain_hashes() -> None:
+    with pytest.raises(ShareError, match=r"keyed with another key: share it with that key, or write the case again"):
+        made(locked(OTHER))
+    with pytest.raises(ShareError, match="32 hex digits"):
+        made(locked(KEY) | {"forms": case()["forms"]})
+    with pytest.raises(ShareError, match="16 hex digits"):
+        made({"forms": locked(KEY)["forms"]})
 
 
 @pytest.mark.parametrize(
