@@ -285,9 +285,11 @@ def _coerce(kind: Any, value: object, name: str) -> Any:
     if kind in (tuple[int, ...], tuple[float, ...], tuple[str, ...]):
         check(isinstance(value, list | tuple), name, "a list", value)
         return tuple(_coerce(kind.__args__[0], item, name) for item in value)  # type: ignore[attr-defined]  # as above
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind in (float, bool | float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    check(type(value) is kind, name, f"a value of type {kind.__name__}", value)
+    if kind == bool | float and isinstance(value, bool | float):
+        return value
+    check(type(value) is kind, name, f"a value of type {getattr(kind, '__name__', kind)}", value)
     return value
 
 

@@ -7,8 +7,9 @@ groups (the product, grouping_rivals) and the page (grouping_page).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,15 +18,18 @@ from numpy.typing import NDArray
 from training.bootstrap import interval, resampled
 
 __all__ = [
-    "BY", "FOUND", "LEAST", "REAL", "SIZES", "TEMPLATE", "Judged", "judge", "leak", "leak_by_size", "share_found",
-    "targets", "truth",
+    "BY", "FOUND", "LEAST", "REAL", "SIZES", "STANDBY", "TEMPLATE", "Judged", "judge", "leak", "leak_by",
+    "leak_by_size", "ratios", "share_found", "targets", "truth",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
 FOUND = ("account_id", "campaign_id", "score")
 LEAST = 5  # accounts of a campaign that is to be found, and of an honest group that counts as a look-alike
 SIZES = {"5-9": (5, 9), "10-24": (10, 24), "25-99": (25, 99), "100-": (100, 2**62)}
-BY = ("size", "cover", "clock", "text", "metadata", "family")
+SENT = {"1-24": (1, 24), "25-99": (25, 99), "100-399": (100, 399), "400+": (400, 2**62)}  # exchanges of an account
+BY = ("size", "cover", "exchanges", "clock", "text", "metadata", "phase", "takeover", "evasion", "family")
+STANDBY, TAKEN_OVER, NEVER = "standby", "with", "without"  # a phase; campaigns whose accounts are replaced, or not
+SHARED, OWN = "shared", "its own"  # payment or network
 CONFIDENCE, RESAMPLES = 0.95, 200
 CONVICTED, CONVICTED_SHARE = 3, 0.2  # accounts, or share of accounts, in found groups that convict an honest group
 TEMPLATE, REAL = "template", "real prompts"  # text of a campaign: a family of the grammar, or a source of prompts
@@ -54,13 +58,15 @@ def truth(
     *,
     templates: Collection[str] = (),
     links: pd.DataFrame | None = None,
+    sent: pd.Series[int] | None = None,
 ) -> pd.DataFrame:
     """One row an account: account_id, label, kind, family, campaign ("" for none), group, size (accounts of its
-    campaign), share and `BY`.
+    campaign), share and what is known of `BY`.
 
     `templates` names the families that are templates of the grammar; a column `text` of `labels` (template, wrapped or
     bare) goes before it: campaigns send the prompts of a source bare or wrapped, and their family does not say which.
-    `links` (account_id, value: payments and networks) tells accounts that share one with another account of theirs.
+    `links` (account_id, value: payments and networks) tells accounts that share one with another account of theirs,
+    `sent` (by account_id) how many exchanges each sent. `evasion` holds a tuple of names.
     """
     known = labels[["account_id", "label", "kind", "family", "clock"]].copy()
     alone = labels["account_id"].where(labels["label"] == 1, "")
@@ -76,8 +82,21 @@ def truth(
     by_family = pd.Series(np.where(known["family"].isin(list(templates)), TEMPLATE, REAL), known.index)
     known["text"] = labels.get("text", by_family)
     if links is not None:
-        known["metadata"] = np.where(known["account_id"].isin(_linked(links, known)), "shared", "its own")
+        known["metadata"] = np.where(known["account_id"].isin(_linked(links, known)), SHARED, OWN)
+    if sent is not None:
+        known["exchanges"] = known["account_id"].map(sent).fillna(0).astype(int)
+    if "phase" in labels:
+        known["phase"] = labels["phase"].replace("", np.nan)
+        replaced = (known["phase"] == STANDBY).groupby(known["campaign"]).transform("any")
+        known["takeover"] = np.where(replaced, TAKEN_OVER, NEVER)
+    if "evasions" in labels:
+        known["evasion"] = labels["evasions"].fillna("").map(_evasions)
     return known
+
+
+def _evasions(told: str) -> tuple[str, ...]:
+    """Names of what labels tell as "paraphrase=0.4 relay=0.2"."""
+    return tuple(part.partition("=")[0] for part in told.split()) or ("none",)
 
 
 def _linked(links: pd.DataFrame, known: pd.DataFrame) -> list[str]:
@@ -138,6 +157,26 @@ def _headline(rows: pd.DataFrame, times: Floats) -> pd.DataFrame:
     return _told(pd.DataFrame({"metric": list(values)}), np.column_stack(list(values.values())), "value")
 
 
+def ratios(
+    rows: pd.DataFrame,
+    parts: Mapping[str, tuple[pd.Series[Any], pd.Series[Any]]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 7,
+) -> pd.DataFrame:
+    """metric, campaigns, accounts (those the denominator counts), value, low, high of sums over sums.
+
+    `rows` are `Judged.accounts`, `parts` a numerator and a denominator an account. One campaign has no interval.
+    """
+    times = resampled(rows["attack"].to_numpy(), rows["group"], resamples, seed)
+    values = [_ratio(times, top, bottom) for top, bottom in parts.values()]
+    counted = [rows[bottom > 0] for _, bottom in parts.values()]
+    out = pd.DataFrame({"metric": list(parts), "campaigns": [own["campaign"].nunique() for own in counted]})
+    out = _told(out.assign(accounts=[len(own) for own in counted]), np.column_stack(values), "value")
+    out[["low", "high"]] = out[["low", "high"]].where(out["campaigns"] > 1)
+    return out
+
+
 def _parts(rows: pd.DataFrame) -> dict[str, tuple[pd.Series[float], pd.Series[float]]]:
     """Metrics as two columns over accounts: their sums, each account weighted, are numerator and denominator."""
     attack, flagged, item, one = rows["attack"], rows["flagged"], rows["item"], rows["size"].clip(lower=1)
@@ -178,13 +217,18 @@ def share_found(judged: Judged, where: pd.Series[bool], *, resamples: int = RESA
 
 def _slices(rows: pd.DataFrame, times: Floats) -> pd.DataFrame:
     """Account recall by everything in `BY` that is known."""
-    edges = [0, *(high for _, high in SIZES.values())]
-    first, *_ = (low for low, _ in SIZES.values())
-    of_size = pd.cut(rows["size"].where(rows["size"] >= first), edges, labels=list(SIZES))
-    items = rows.assign(size=of_size)[rows["item"]]
-    parts = [_recalls(items, times, by).assign(by=by) for by in BY if by in items]
+    banded = {name: _bands(rows[name], bands) for name, bands in (("size", SIZES), ("exchanges", SENT)) if name in rows}
+    items = rows.assign(**banded)[rows["item"]]
+    parts = [_recalls(items.explode(by), times, by).assign(by=by) for by in BY if by in items]
     out = pd.concat(parts, ignore_index=True)
     return out[["by", "slice", "campaigns", "accounts", "recall", "low", "high"]]
+
+
+def _bands(values: pd.Series[int], bands: Mapping[str, tuple[int, int]]) -> pd.Series[Any]:
+    """The band of each value, in order; none below the first."""
+    first, *_ = (low for low, _ in bands.values())
+    edges = [0, *(high for _, high in bands.values())]
+    return pd.cut(values.where(values >= first), edges, labels=list(bands))
 
 
 def _recalls(items: pd.DataFrame, times: Floats, by: str) -> pd.DataFrame:
@@ -272,16 +316,36 @@ def leak(
 def leak_by_size(leaks: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 7) -> pd.DataFrame:
     """By size of campaign, and for those aimed at: campaigns, mean leak with its interval, median, share never found
     and share of all their exchanges."""
-    rng, parts = np.random.default_rng(seed), []
-    for name, (low, high) in {**SIZES, "-".join(map(str, AIMED)): AIMED}.items():
-        own = leaks[leaks["accounts"].between(low, high)]
+    sizes = {**SIZES, "-".join(map(str, AIMED)): AIMED}
+    own = {name: leaks[leaks["accounts"].between(low, high)] for name, (low, high) in sizes.items()}
+    return _leaked(own, "size", resamples, seed)
+
+
+def leak_by(
+    leaks: pd.DataFrame, known: pd.DataFrame, by: str, *, resamples: int = RESAMPLES, seed: int = 7
+) -> pd.DataFrame:
+    """The same by slices of campaigns, `by` takeover, evasion (a campaign may be in several) or metadata (shared where
+    any two accounts share); empty where `known` does not tell."""
+    if by not in known:
+        return _leaked({}, "slice", resamples, seed)
+    of = known.loc[known["campaign"].isin(leaks["campaign"]), ["campaign", by]].explode(by).drop_duplicates()
+    if by == "metadata":
+        of = of.sort_values(by, key=lambda told: told == OWN).drop_duplicates("campaign")
+    own = {str(name): leaks[leaks["campaign"].isin(held)] for name, held in of.groupby(by)["campaign"]}
+    return _leaked(own, "slice", resamples, seed)
+
+
+def _leaked(parts: Mapping[str, pd.DataFrame], key: str, resamples: int, seed: int) -> pd.DataFrame:
+    """A row for each part of what `leak` gives that holds any campaign; one alone has no interval."""
+    rng, rows = np.random.default_rng(seed), []
+    for name, own in parts.items():
         if len(own):
             share = own["leak"].to_numpy()
             means = share[rng.integers(0, len(own), (resamples, len(own)))].mean(axis=1)
-            ends = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+            ends = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if len(own) > 1 else (np.nan,) * 2
             never, pooled = own["found_at"].isna().mean(), own["sent"].sum() / own["exchanges"].sum()
-            parts.append((name, len(own), share.mean(), *ends, np.median(share), never, pooled))
-    return pd.DataFrame(parts, columns=["size", "campaigns", "mean", "low", "high", "median", "never", "pooled"])
+            rows.append((name, len(own), share.mean(), *ends, np.median(share), never, pooled))
+    return pd.DataFrame(rows, columns=[key, "campaigns", "mean", "low", "high", "median", "never", "pooled"])
 
 
 def targets(judged: Judged, leaks: pd.DataFrame | None = None, *, least: int = LEAST) -> pd.DataFrame:

@@ -16,8 +16,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from training.grouping import AIMED, BY, CONVICTED, CONVICTED_SHARE, LEAST, Judged, judge, leak_by_size, targets
+from training.grouping import (
+    AIMED,
+    BY,
+    CONVICTED,
+    CONVICTED_SHARE,
+    LEAST,
+    Judged,
+    judge,
+    leak_by,
+    leak_by_size,
+    targets,
+)
 from training.grouping_rivals import RIVALS, SMALLEST
+from training.grouping_takeover import takeover
 from training.world.page import table
 
 __all__ = ["compete", "page"]
@@ -26,8 +38,11 @@ CHOSEN_BY = "B-cubed F1"
 LISTED = 30  # families of campaigns and of honest groups that are listed
 TITLES = {
     "size": "accounts of the campaign", "cover": "harvesting share of the account", "clock": "clock of the account",
-    "text": "text of the campaign", "metadata": "payment or network", "family": "family",
+    "exchanges": "exchanges of the account", "text": "text of the campaign", "metadata": "payment or network",
+    "phase": "phase of the account", "takeover": "takeover in the campaign", "evasion": "evasion of the campaign",
+    "family": "family",
 }  # fmt: skip
+LEAKED_BY = {"takeover": "takeover", "evasion": "evasion", "metadata": "payment or network"}
 
 
 def compete(
@@ -58,15 +73,17 @@ def page(
     results: Mapping[str, Judged],
     *,
     leaks: Mapping[str, pd.DataFrame] | None = None,
+    sent: Mapping[str, pd.DataFrame] | None = None,
     tried: pd.DataFrame | None = None,
     made: str = "",
 ) -> str:
-    """The page as Markdown. `leaks`: what `leak` gives, by the same names; `tried`: what `compete` gives; `made`: a
-    sentence on the world and the command."""
+    """The page as Markdown. `leaks` and `sent`: what `leak` and `sent_before` give, by the same names; `tried`: what
+    `compete` gives; `made`: a sentence on the world and the command."""
     leaks = leaks or {}
     name, first = next(iter(results.items()))
     parts = [_opening(first, made), _aims(name, first, leaks.get(name)), _headline(results), _groups(results)]
-    parts += [*_sliced(results), *_honest(results), *_leaks(leaks), *_rivals(tried)]
+    parts += [*_sliced(results), *_takeover(results, sent or {}), *_honest(results)]
+    parts += [*_leaks(leaks, first.accounts), *_rivals(tried)]
     return "\n".join(parts)
 
 
@@ -136,6 +153,22 @@ def _sliced(results: Mapping[str, Judged]) -> Iterator[str]:
             yield _side_by_side(own, "slice", "recall", TITLES[by], counts)
 
 
+def _takeover(results: Mapping[str, Judged], sent: Mapping[str, pd.DataFrame]) -> Iterator[str]:
+    """Accounts that replace banned ones, and those before them."""
+    told = {name: takeover(judged, sent.get(name)) for name, judged in results.items()}
+    first = next(iter(told.values()))
+    if len(first):
+        yield (
+            "## Takeover after a ban\n\nStandby accounts take over a shard of their campaign when an account of it "
+            "ends; earlier accounts are the others of these campaigns. A takeover is recognised where a standby "
+            "account is in one found group with any earlier account. The last rows are shares of the exchanges of "
+            "these accounts: sent before the first run that has the account itself in a found group. One never in any, "
+            "or only at the last run, has sent everything.\n"
+        )
+        counts = {r["metric"]: [r["campaigns"], r["accounts"]] for _, r in first.iterrows()}
+        yield _side_by_side(told, "metric", "value", "", counts)
+
+
 def _honest(results: Mapping[str, Judged]) -> Iterator[str]:
     yield (
         f"## Honest groups convicted\n\nAn honest group is convicted when {CONVICTED} of its accounts, or "
@@ -169,20 +202,26 @@ def _convicted(kinds: Mapping[str, pd.DataFrame]) -> str:
     return told + _table(["kind", "family", "groups", *kinds], rows)
 
 
-def _leaks(leaks: Mapping[str, pd.DataFrame]) -> Iterator[str]:
+def _leaks(leaks: Mapping[str, pd.DataFrame], known: pd.DataFrame) -> Iterator[str]:
     if leaks:
         yield (
             "## Leak\n\nShare of a campaign's exchanges sent before it is found: before the first run, on the traffic "
             "up to then, that has at least half of its accounts active by then in found groups. Never found counts as "
-            f"everything. Aimed at: {AIMED[0]} to {AIMED[1]} accounts.\n"
+            f"everything. Aimed at: {AIMED[0]} to {AIMED[1]} accounts. By what is known of campaigns: a campaign has "
+            "every evasion that it uses, and shares payment or network where any two of its accounts do.\n"
         )
     for name, of in leaks.items():
-        rows = [
-            [r["size"], r["campaigns"], _range(r, "mean"), f"{r['median']:.2f}", f"{r['never']:.0%}",
-             f"{r['pooled']:.2f}"]
-            for _, r in leak_by_size(of).iterrows()
-        ]  # fmt: skip
-        yield _table([f"{name}: accounts", "campaigns", "mean", "median", "never found", "of all exchanges"], rows)
+        head = ["campaigns", "mean", "median", "never found", "of all exchanges"]
+        yield _table([f"{name}: accounts", *head], [_leaked(r["size"], r) for _, r in leak_by_size(of).iterrows()])
+        sliced = [(by, r) for by in LEAKED_BY for _, r in leak_by(of, known, by).iterrows()]
+        if sliced:
+            rows = [_leaked(f"{LEAKED_BY[by]}: {r['slice']}", r) for by, r in sliced]
+            yield _table([f"{name}: campaigns by", *head], rows)
+
+
+def _leaked(told: str, row: pd.Series[Any]) -> list[object]:
+    mean, never = _range(row, "mean"), f"{row['never']:.0%}"
+    return [told, row["campaigns"], mean, f"{row['median']:.2f}", never, f"{row['pooled']:.2f}"]
 
 
 def _rivals(tried: pd.DataFrame | None) -> Iterator[str]:

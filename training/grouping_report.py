@@ -20,6 +20,7 @@ from training.grouping import judge, leak, targets, truth
 from training.grouping_days import Day, by_day
 from training.grouping_page import compete, page
 from training.grouping_rivals import links, read_times
+from training.grouping_takeover import sent_before
 from training.world import origin
 from training.world.grammar import load_grammar
 from training.world.page import table
@@ -43,11 +44,13 @@ def report(
     scorer = Scorer.load(bundle)
     told = pd.read_csv(labels, keep_default_na=False, dtype={"account_id": str, "campaign_id": str})
     grouped = pd.read_csv(groups, dtype=str, keep_default_na=False)
-    known = truth(told, grouped, templates=load_grammar(Pool()).harvest, links=links(traffic))
-    found = by_day(traffic, scorer, days, progress)
     accounts, owner, time = read_times(traffic)
     times = pd.DataFrame({"account_id": np.array(accounts, object)[owner], "time": time})
-    leaks = leak([(day.end_us, day.found) for day in found], known, times)
+    sent, templates = times["account_id"].value_counts(), load_grammar(Pool()).harvest
+    known = truth(told, grouped, templates=templates, links=links(traffic), sent=sent)
+    found = by_day(traffic, scorer, days, progress)
+    runs = [(day.end_us, day.found) for day in found]
+    leaks = leak(runs, known, times)
     last = found[-1].found
     judged, strict = judge(last, known), judge(last[last["score"] >= ACT], known)
     progress("rivals", 0, 1)
@@ -57,7 +60,7 @@ def report(
     worlds = " ".join(str(rows[0]["origin"]) for path in traffic if (rows := origin(path.parent)))
     made = f"World: {worlds}. Bundle {scorer.bundle_id}."
     results = {PRODUCT: judged, f"{PRODUCT}, act only": strict, **rivals}
-    text = page(results, leaks={PRODUCT: leaks}, tried=tried, made=made)
+    text = page(results, leaks={PRODUCT: leaks}, sent={PRODUCT: sent_before(runs, times)}, tried=tried, made=made)
     out.write_text(f"{text}\n{_days(found)}\nRivals took {spent:.0f} s.\n", encoding="utf-8")
     return {
         "headline": judged.headline.set_index("metric")["value"].round(4).to_dict(),

@@ -128,10 +128,15 @@ def _retry(rng: np.random.Generator, times: NDArray[np.float64], again: NDArray[
 
 def _profile(world: World, rng: np.random.Generator, p: Plan) -> Profile:
     s, rnd = world.settings, Random(f"{world.settings.seed}/looks of/{p.index}")
-    attack, group = p.kind == "attack", Random(f"{s.seed}/looks/{p.group}")
-    shares = s.campaigns.share_payment if attack else True, s.campaigns.share_network if attack else True
-    shared = sharing(group, p.strength("identity"), *shares)
+    group = Random(f"{s.seed}/looks/{p.group}")
+    shared = sharing(group, p.strength("identity"), *_shares(s, p.group))
     return draw_profile(rnd, group, style(rng, p), p.clock, clients()[p.client], shared, p.strength("parameters"))
+
+
+def _shares(s: WorldSettings, group: int) -> tuple[bool, bool]:
+    """Whether the accounts of a group may share a payment, and a network; one law for campaigns and honest groups."""
+    rnd = Random(f"{s.seed}/shares/{group}")
+    return rnd.random() < s.campaigns.share_payment, rnd.random() < s.campaigns.share_network
 
 
 def _account(

@@ -60,7 +60,8 @@ class Campaigns:
     `fewest` of the smallest kind of accounts.
     `probe` is the share of accounts that compare techniques before the rest scales up; `standby` and `reaim` are
     probabilities that banned accounts are replaced and that a new model is taken up within a day. What is shared
-    can be switched off one by one. `families` and `clients` keep only those named.
+    can be switched off one by one; payment and network are shared with a probability (true is 1, false is 0) drawn for
+    each group, honest ones as well, so that neither tells who attacks. `families` and `clients` keep only those named.
     """
 
     smallest: int = 1
@@ -70,8 +71,8 @@ class Campaigns:
     probe: float = 0.05
     standby: float = 0.25
     reaim: float = 0.5
-    share_payment: bool = True
-    share_network: bool = True
+    share_payment: bool | float = True
+    share_network: bool | float = True
     share_templates: bool = True
     share_start: bool = True
     families: tuple[str, ...] = ()
@@ -81,7 +82,7 @@ class Campaigns:
         check(self.largest >= 1, "campaigns.largest", "1 or more", self.largest)
         check(1 <= self.smallest <= self.largest, "campaigns.smallest", "1 to campaigns.largest", self.smallest)
         check(self.fewest >= 1, "campaigns.fewest", "1 or more", self.fewest)
-        for name in ("probe", "standby", "reaim"):
+        for name in ("probe", "standby", "reaim", "share_payment", "share_network"):
             check(0 <= getattr(self, name) <= 1, f"campaigns.{name}", "0 to 1", getattr(self, name))
 
 

@@ -46,11 +46,21 @@ def test_file_overrides_preset_and_arguments_override_the_file(tmp_path: Path) -
         ({"evasions.split.low": 0.9, "evasions.split.high": 0.1}, "low <= high"),
         ({"events.releases": [1.5]}, "between 0 and 1"),
         ({"volume.median": 5000.0}, "smallest <= median <= largest"),
+        ({"campaigns.share_payment": 1.5}, "campaigns.share_payment: expected 0 to 1"),
+        ({"campaigns.share_network": "no"}, "campaigns.share_network: expected a value of type bool | float"),
     ],
 )
 def test_what_is_unknown_or_out_of_range_is_an_error(values: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load(None, None, values)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(True, True), (False, False), (0.25, 0.25), (1, 1.0)])
+def test_what_is_shared_may_be_a_probability(given: float, kept: float) -> None:
+    settings = load("groups", None, {"campaigns.share_payment": given})
+    assert settings.campaigns.share_payment == kept
+    assert load(None, None, settings.as_dict()) == settings
+    assert load("groups").campaigns.share_payment is True
 
 
 def test_unknown_presets_are_listed() -> None:
