@@ -23,7 +23,7 @@ from fingerprint.kernels.pack import PACKED_BYTES, pack, unpack
 from fingerprint.kernels.reduce import add_to_each, clear, merge_rows, merge_suffixes
 from fingerprint.kernels.text import SKETCH_COLUMNS, TEXT_COLUMNS
 
-__all__ = ["HORIZONS", "ROW_BYTES", "History", "pack_row", "unpack_row"]
+__all__ = ["HISTORY_LAYOUT", "HORIZONS", "ROW_BYTES", "History", "pack_row", "unpack_row"]
 
 HORIZONS = ("session", "hour", "day", "month")  # the rows of ``History.windows``
 HOLD_US = 30_000_000  # exchanges this much older than the newest no longer change the gaps of others
@@ -43,6 +43,7 @@ _SHAPES: tuple[tuple[np.dtype[Any], int], ...] = (
 _SIZES = tuple(kind.itemsize * columns for kind, columns in _SHAPES)
 ROW_BYTES = 8 + sum(_SIZES)
 _VERSION = zlib.crc32(LAYOUT_ID + repr((_SHAPES, _LENGTHS, CELLS, HOLD_US, 1)).encode())
+HISTORY_LAYOUT = struct.pack("<I", _VERSION)  # what every packed history begins with
 _HEAD = struct.Struct("<IHHqqqQ")
 _CELL = struct.Struct("<Bi")
 _IDENTITY = struct.Struct("<Q")

@@ -79,7 +79,7 @@ def pack(window, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def unpack(data, at, window):  # type: ignore[no-untyped-def]
-    """Read what ``pack`` wrote at ``data[at:]`` into ``int64[WORDS]``; returns the place behind it, -1 if it is none."""
+    """Read what ``pack`` wrote at ``data[at:]`` into ``int64[WORDS]``: the place behind it, -1 for other bytes."""
     j = 0
     while j < WORDS:
         told, at = _get(data, at)

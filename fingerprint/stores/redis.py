@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("RedisStore needs redis: pip install 'fingerprint[redis]'", name=error.name) from None
 
 from fingerprint.contribution import Contributions
-from fingerprint.history import History
+from fingerprint.history import HISTORY_LAYOUT
 from fingerprint.stores import Seen, Standing, StoreError
 from fingerprint.stores._redis_accounts import Accounts
 from fingerprint.stores._redis_script import STAND, UPDATE, Call, Item, Limits, Reply
@@ -33,7 +33,7 @@ __all__ = ["RedisStore"]
 
 MONTH_S: Final = 31 * 86_400  # a day more than what histories keep
 TRIES: Final = 4  # of a call whose account was lost, damaged or changed by another thread
-_LAYOUT: Final = History().to_bytes()[:4]
+_LAYOUT: Final = HISTORY_LAYOUT
 _SHA: Final = {text: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for text in (UPDATE, STAND)}
 _log = logging.getLogger("fingerprint")
 

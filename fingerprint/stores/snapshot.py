@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from fingerprint.history import History
+from fingerprint.history import HISTORY_LAYOUT
 from fingerprint.stores import StoreError
 
 __all__ = ["ACCOUNTS", "COUNTS", "IDS", "NUMBER", "SUMMARIES", "Block", "Keeper", "State", "before", "read", "write"]
 
 ACCOUNTS, SUMMARIES, IDS, COUNTS, END = range(1, 6)  # kinds of blocks
 _MAGIC: Final = b"FPSNAP1\n"
-_VERSION: Final = History().to_bytes()[:4]  # histories are told apart by their first bytes
+_VERSION: Final = HISTORY_LAYOUT  # histories are told apart by their first bytes
 _BLOCK: Final = struct.Struct("<BIQI")  # kind, entries, bytes, check sum
 _ENTRY: Final = struct.Struct("<II")  # bytes of a name and of what belongs to it
 _END: Final = struct.Struct("<4Q")  # entries by kind
