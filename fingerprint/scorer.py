@@ -5,9 +5,9 @@ What it leaves out: state (``Window``), traffic files (``readers``), policy over
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,21 @@ import onnxruntime
 from fingerprint import bundle as bundles
 from fingerprint.contribution import Contributions, read_exchange
 from fingerprint.errors import BundleError, FingerprintError
-from fingerprint.features import FEATURES
+from fingerprint.features import FEATURES, Feature
 from fingerprint.kernels.layout import MISSING
 from fingerprint.window import Window
 
-__all__ = ["Scorer", "verify"]
+__all__ = ["FAMILIES", "Falls", "Scorer", "verify"]
 
+FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(feature.family for feature in FEATURES))
 _OUTPUTS = ["probability"]
+_BOTH = ["margin", "probability"]
 _EXPECTED = f"expected float32[k, {len(FEATURES)}] from fingerprint.features"
 _MAX_REASONS = 5
+_LEAST_FALL = 1e-3  # in log odds; less than a thousandth of the odds is no reason
+_FAMILY_OF = [FAMILIES.index(feature.family) for feature in FEATURES]
+_MEMBERS = np.array(_FAMILY_OF) == np.arange(len(FAMILIES))[:, None]
+_REPLACED = np.concatenate([_MEMBERS, np.eye(len(FEATURES), dtype=bool)])  # in a row each: families, then features
 FEW = 4  # rows that are scored through bound buffers
 
 
@@ -40,10 +46,10 @@ def _session(bundle: bundles.Bundle) -> onnxruntime.InferenceSession:
     except Exception as error:  # onnxruntime raises its own kinds, none of them public
         raise BundleError(f"bundle {bundle.path}: onnxruntime refuses model.onnx ({type(error).__name__})") from None
     found = [(i.name, i.type, i.shape[-1]) for i in session.get_inputs()]
-    if found != [("features", "tensor(float)", len(FEATURES))] or _OUTPUTS[0] not in [
-        o.name for o in session.get_outputs()
-    ]:
-        raise BundleError(f"bundle {bundle.path}: expected input features[{len(FEATURES)}], got {found}")
+    made = [output.name for output in session.get_outputs()]
+    if found != [("features", "tensor(float)", len(FEATURES))] or not set(_BOTH) <= set(made):
+        expected = f"expected input features[{len(FEATURES)}] and outputs {', '.join(_BOTH)}"
+        raise BundleError(f"bundle {bundle.path}: {expected}, got {found} and {', '.join(made)}")
     return session
 
 
@@ -78,6 +84,7 @@ class Scorer:
         self.review, self.act = np.float32(thresholds["review"]), np.float32(thresholds["act"])
         self._session = _session(bundle)
         self._few = _Few(self._session)
+        self._honest: list[list[float]] = bundle.baseline.T.tolist()
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Self:
@@ -129,33 +136,112 @@ class Scorer:
         """``allow``, ``review`` or ``act`` for each score, by the bundle's two thresholds."""
         return [("allow", "review", "act")[int(s >= self.review) + int(s >= self.act)] for s in scores]
 
+    def falls(self, row: NDArray[np.float32]) -> "Falls":
+        """How far one row's score falls without each family and each feature, in one run of the model.
+
+        Without means: set to the benign typical value, that of the 50 % quantile of each feature (occlusion).
+        """
+        replaced = np.where(_REPLACED, self.bundle.baseline[1], row)
+        margin, probability = self._session.run(_BOTH, {"features": np.concatenate([row[None], replaced])})
+        fall, without = (margin[0] - margin[1:])[:, 0], probability[1:, 0]
+        k = len(FAMILIES)
+        return Falls(fall[:k], fall[k:], without[:k], without[k:])
+
     def reasons(self, features: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
-        """For each row, what drives its score, strongest first: the features whose replacement by the
-        typical benign value lowers the score most (occlusion against a baseline)."""
+        """For each row, what drives its score: at most five features, those of the strongest family first.
+
+        Families are ordered by how far the score falls in log odds without them, the features of one by how far it
+        falls without each (see ``falls``); families share the five places in proportion to their falls. A family
+        without which the score does not fall gives no reason. One that lowers it only as a whole, because its
+        features say the same, gives the feature that raises the score most by itself.
+        """
         return [self._reasons(row) for row in features]
 
     def _reasons(self, row: NDArray[np.float32]) -> list[dict[str, Any]]:
-        count, typical = len(FEATURES), self.bundle.baseline[1]
-        rows = np.repeat(row[None], count + 1, axis=0)
-        rows[np.arange(count), np.arange(count)] = typical
-        scores = self.score(rows)
-        drops = scores[-1] - scores[:-1]
-        strongest = [int(j) for j in np.argsort(-drops, kind="stable")[:_MAX_REASONS] if drops[j] > 1e-6]
-        return [self._reason(j, row[j], float(scores[j])) for j in strongest]
+        falls = self.falls(row)
+        family, feature = falls.family.tolist(), falls.feature.tolist()
+        ranked: dict[int, list[int]] = {k: [] for k in _falling(falls.family, family)}
+        for j in _falling(falls.feature, feature):
+            if (k := _FAMILY_OF[j]) in ranked:
+                ranked[k].append(j)
+        ranked = {k: members or [self._alone(row, k)] for k, members in ranked.items()}
+        places = _shares({k: (family[k], len(members)) for k, members in ranked.items()})
+        return [self._reason(j, row[j], falls) for k, members in ranked.items() for j in members[: places[k]]]
 
-    def _reason(self, j: int, value: np.float32, without: float) -> dict[str, Any]:
-        feature, (low, typical, high) = FEATURES[j], self.bundle.baseline[:, j]
-        told = None if np.isnan(value) else float(value)
-        where = "missing" if told is None else f"{told:.3g}"
+    def _alone(self, row: NDArray[np.float32], family: int) -> int:
+        """The feature of a family without which, all others of the family being typical, the score falls most."""
+        typical = self.bundle.baseline[1]
+        own = np.flatnonzero(_MEMBERS[family])
+        rows = np.where(_MEMBERS[family] & ~np.eye(len(FEATURES), dtype=bool)[own], typical, row)
+        margin = self._session.run(_BOTH[:1], {"features": rows})[0][:, 0]
+        usual = (row == typical) | (np.isnan(row) & np.isnan(typical))
+        return int(own[np.argmax(np.where(usual[own], -np.inf, margin))])
+
+    def _reason(self, j: int, value: np.float32, falls: "Falls") -> dict[str, Any]:
+        feature = FEATURES[j]
+        told, *honest = [None if number != number else number for number in (float(value), *self._honest[j])]
+        low, typical, high = honest
         return {
             "family": feature.family,
             "feature": feature.name,
             "value": told,
-            "typical": None if np.isnan(typical) else float(typical),
-            "without": without,
-            "sentence": f"{feature.name} is {where} ({feature.unit}); honest windows have {typical:.3g} "
-            f"({low:.3g} to {high:.3g}). {feature.why}",
+            "typical": typical,
+            "low": low,
+            "high": high,
+            "without": float(falls.without_feature[j]),
+            "family_without": float(falls.without_family[_FAMILY_OF[j]]),
+            "sentence": _sentence(feature, told, honest, falls.feature[j] <= _LEAST_FALL),
         }
+
+
+class Falls(NamedTuple):
+    """What a row's score would be without each of ``FAMILIES`` and ``FEATURES``.
+
+    ``family`` and ``feature``: how far its log odds fall, before calibration: there a score of 0.999 is not at its
+    end, and the order is the same. ``without_family`` and ``without_feature``: the calibrated probability then.
+    """
+
+    family: NDArray[np.float32]
+    feature: NDArray[np.float32]
+    without_family: NDArray[np.float32]
+    without_feature: NDArray[np.float32]
+
+
+def _falling(fall: NDArray[np.float32], values: list[float]) -> list[int]:
+    """Places of those that are reasons, strongest first."""
+    return [i for i in np.argsort(-fall, kind="stable").tolist() if values[i] > _LEAST_FALL]
+
+
+def _shares(families: Mapping[int, tuple[float, int]]) -> dict[int, int]:
+    """How many reasons each family gives: in proportion to its fall (Webster's rule), at most as many as it has."""
+    places = dict.fromkeys(families, 0)
+    for _ in range(_MAX_REASONS):
+        bids = [(fall / (2 * places[k] + 1), -k) for k, (fall, most) in families.items() if places[k] < most]
+        if not bids:
+            break
+        places[-max(bids)[1]] += 1
+    return places
+
+
+def _sentence(feature: Feature, value: float | None, honest: Sequence[float | None], shared: bool) -> str:
+    """What a reviewer is told: the value, what honest traffic has, why it counts."""
+    low, typical, high = honest
+    if value is None:
+        found = f"{feature.name} is missing" + (f" ({feature.missing})" if feature.missing != "never" else "")
+    else:
+        found = f"{feature.name} is {value:.3g} ({feature.unit})"
+    if low is None or typical is None or high is None:
+        usual = "it is missing in honest traffic"
+    elif low == high:
+        usual = f"honest traffic has {typical:.3g} at least nine times in ten"
+    else:
+        inside = value is not None and low <= value <= high
+        usual = (
+            f"honest traffic usually has {typical:.3g}, nine times in ten {low:.3g} to {high:.3g}"
+            f"{', so by itself this is not unusual' if inside else ''}"
+        )
+    same = f" Other figures of {feature.family} say the same: the score falls only without all of them."
+    return f"{found}; {usual}. {feature.why}{same if shared else ''}"
 
 
 def verify(path: str | Path | None = None) -> bundles.Bundle:

@@ -37,7 +37,10 @@ _REASON: Final = pa.struct(
         "feature": pa.string(),
         "value": pa.float64(),
         "typical": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
         "without": pa.float64(),
+        "family_without": pa.float64(),
         "sentence": pa.string(),
     }
 )

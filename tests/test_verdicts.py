@@ -22,7 +22,10 @@ REASON = {
     "feature": "rate",
     "value": 7.5,
     "typical": None,
+    "low": None,
+    "high": 5.0,
     "without": 0.25,
+    "family_without": 0.125,
     "sentence": 'rate is 7.5 "an hour", größer',
 }
 NAMES = ["rate", "span"]

@@ -29,24 +29,31 @@ def toy_model() -> bytes:
         helper.make_node("Where", ["absent", "zero", "features"], ["known"]),
         helper.make_node("MatMul", ["known", "weights"], ["product"]),
         helper.make_node("Add", ["product", "bias"], ["margin"]),
-        helper.make_node("Sigmoid", ["margin"], ["probability"]),
     ]
+    return graph_of(nodes, constants)
+
+
+def graph_of(nodes: list[Any], constants: dict[str, Any]) -> bytes:
+    """A model of these nodes, from ``features`` to ``margin``, and the sigmoid of it."""
+    value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes,
+        [*nodes, helper.make_node("Sigmoid", ["margin"], ["probability"])],
         "toy",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(names)])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in ("margin", "probability")],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        [value("features", TensorProto.FLOAT, [None, len(FEATURES)])],
+        [value(name, TensorProto.FLOAT, [None, 1]) for name in ("margin", "probability")],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=OPSETS, ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
 
-def toy_bundle(directory: Path) -> Path:
-    """Write the bundle; returns its directory."""
+def toy_bundle(
+    directory: Path, model: bytes | None = None, typical: dict[str, list[float | None]] | None = None
+) -> Path:
+    """Write the bundle, with another model or another baseline of some features; returns its directory."""
     directory.mkdir(parents=True)
-    (directory / "model.onnx").write_bytes(toy_model())
+    (directory / "model.onnx").write_bytes(model or toy_model())
     compact, info = random_head().compact()
     np.save(directory / "head.npy", compact)
     (directory / "card.md").write_text("# A toy\n")
@@ -59,7 +66,7 @@ def toy_bundle(directory: Path) -> Path:
         "files": files,
         "opset": OPSET,
         "thresholds": {"review": 0.4, "act": 0.9},
-        "baseline": {feature.name: [0.0, 0.0, 1.0] for feature in FEATURES},
+        "baseline": {feature.name: [0.0, 0.0, 1.0] for feature in FEATURES} | (typical or {}),
         "head": info,
     }
     write_manifest(directory, manifest)

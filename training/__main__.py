@@ -43,6 +43,7 @@ STAGES = {
     "judge": "scoring windows by rivals",
     "export": "exporting to ONNX, proving parity",
     "evaluate": "evaluating on held-out accounts",
+    "reasons": "comparing reasons with contributions",
     "refit": "training the final model on everything",
     "track": "tracking in MLflow",
 }
@@ -275,6 +276,32 @@ def grouping(
 
     with Stages() as stages:
         print(json.dumps(report(traffic, labels, groups, out, bundle, [int(day) for day in days.split(",")], stages)))
+
+
+@app.command()
+def reasons(
+    traffic: Annotated[
+        list[Path], typer.Option(exists=True, help="Exchange records that the bundle was not trained on; repeatable.")
+    ],
+    labels: Annotated[Path, typer.Option(exists=True, help="CSV as for run.")],
+    out: Annotated[Path, typer.Option(help="Markdown page to write.")],
+    groups: Annotated[Path | None, typer.Option(exists=True, help="CSV: account_id,group.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(exists=True, help="Bundle, its native Booster beside it (default: the shipped one).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings.")] = None,
+) -> None:
+    """Compare the reasons of flagged windows with LightGBM's exact contributions, as a page.
+
+    Example: python -m training reasons --traffic W/traffic --labels W/labels.csv --groups W/groups.csv --out page.md
+    """
+    from training.config import load
+    from training.reasons import report
+
+    with Stages() as stages:
+        text = report(traffic, labels, groups, bundle, load(config), stages)
+    print(text)
+    out.write_text(text, encoding="utf-8")
 
 
 @app.command()

@@ -101,9 +101,9 @@ def test_levels_follow_the_bundles_thresholds_and_reasons_explain_them(trained: 
     assert (verdicts["level"] == expected)[~close].all()
     for row in verdicts.itertuples():
         assert not row.reasons or row.level != "allow"
-        lower = [reason["without"] for reason in row.reasons]
-        assert lower == sorted(lower), "the strongest reason is the one without which the score is lowest"
-        assert all(score < row.score for score in lower)
+        lower = [(reason["family_without"], reason["without"]) for reason in row.reasons]
+        assert lower == sorted(lower), "first the family without which the score is lowest, in it the feature"
+        assert all(family < row.score for family, _ in lower)
 
 
 def test_the_run_in_mlflow_is_what_a_reviewer_needs(trained: Run, client: MlflowClient) -> None:
