@@ -90,12 +90,12 @@ def joined(links: Links, groups: list[NDArray[np.int64]], convicted: NDArray[np.
     one, other = group[links.a], group[links.b]
     between = np.flatnonzero((one != other) & (one >= 0) & (other >= 0))
     edges = (_weights(links)[between], (one[between], other[between]))
-    weight = sparse.csr_matrix(edges, shape=(len(groups), len(groups)))
-    weight = (weight + weight.T).tocoo()
+    half = sparse.csr_matrix(edges, shape=(len(groups), len(groups)))
+    weight = (half + half.T).tocoo()
     tied = weight.data >= JOINED * np.minimum(sizes[weight.row], sizes[weight.col])
     kept = sparse.csr_matrix((weight.data[tied], (weight.row[tied], weight.col[tied])), shape=weight.shape)
     label = csgraph.connected_components(kept, directed=False)[1]
     parts: dict[int, list[NDArray[np.int64]]] = {}
-    for number, members in enumerate(groups):
-        parts.setdefault(int(label[number]), []).append(members)
+    for part_of, members in zip(label.tolist(), groups, strict=True):
+        parts.setdefault(part_of, []).append(members)
     return sorted((np.sort(np.concatenate(part)) for part in parts.values()), key=lambda part: int(part[0]))
