@@ -18,21 +18,25 @@ from numpy.typing import NDArray
 
 from fingerprint.contribution import Contributions
 from fingerprint.errors import WindowError
-from fingerprint.kernels.layout import AT, LAYOUT_ID, MISSING, SESSION_GAP_US, WORD_BINS, WORDS, M, W
+from fingerprint.kernels.layout import AT, LAYOUT_ID, MISSING, SESSION_GAP_US, SIZES, WORD_BINS, WORDS, M, W
 from fingerprint.kernels.pack import PACKED_BYTES, pack, unpack
 from fingerprint.kernels.reduce import add_to_each, clear, merge_rows, merge_suffixes
-from fingerprint.kernels.text import SKETCH_COLUMNS, TEXT_COLUMNS
+from fingerprint.kernels.text import SKETCH_COLUMNS, TEXT_COLUMNS, T
 
 __all__ = ["HISTORY_LAYOUT", "HORIZONS", "ROW_BYTES", "History", "pack_row", "unpack_row"]
 
 HORIZONS = ("session", "hour", "day", "month")  # the rows of ``History.windows``
 HOLD_US = 30_000_000  # exchanges this much older than the newest no longer change the gaps of others
 MOST_ROWS = 512  # the most that are kept as rows
+SOME_ROWS = 64  # of more than these, the ones that are old enough go into cells at once
 CELLS = 4  # of each length
 _MINUTE = 60_000_000
 _LENGTHS = (15 * _MINUTE, 360 * _MINUTE, 10_800 * _MINUTE)  # each divides the next
 _HOUR = HORIZONS.index("hour")
 _GAP, _TIME, _N = W["gap_us"], W["time_us"], AT["n"]
+_BOUNDED = np.array([T[name] for name in ("head_form", "tail_form", "skeleton")])  # what a window is indexed with
+_BOUNDS = np.array([SIZES[name] for name in ("head_form", "tail_form", "skeleton")])
+_STOP, _STOPS = M["stop"], SIZES["stop_hist"]
 _SHAPES: tuple[tuple[np.dtype[Any], int], ...] = (
     (np.dtype("<i8"), len(W)),
     (np.dtype("<i2"), TEXT_COLUMNS),
@@ -42,10 +46,12 @@ _SHAPES: tuple[tuple[np.dtype[Any], int], ...] = (
 )
 _SIZES = tuple(kind.itemsize * columns for kind, columns in _SHAPES)
 ROW_BYTES = 8 + sum(_SIZES)
-_VERSION = zlib.crc32(LAYOUT_ID + repr((_SHAPES, _LENGTHS, CELLS, HOLD_US, 1)).encode())
+_VERSION = zlib.crc32(LAYOUT_ID + repr((_SHAPES, _LENGTHS, CELLS, HOLD_US, 2)).encode())
 HISTORY_LAYOUT = struct.pack("<I", _VERSION)  # what every packed history begins with
-_HEAD = struct.Struct("<IHHqqqQ")
+_HEAD = struct.Struct("<IIHHqqqQ")  # layout, check sum of what follows, cells, rows, ...
+_SUMMED = 8  # bytes of the head before what is summed
 _CELL = struct.Struct("<Bi")
+_SUM = struct.Struct("<I")
 _IDENTITY = struct.Struct("<Q")
 
 Row = tuple[int, int, Contributions]  # time, identity, one contribution
@@ -64,7 +70,10 @@ def unpack_row(data: bytes, at: int = 0) -> Row:
     for (kind, columns), size in zip(_SHAPES, _SIZES, strict=True):
         parts.append(np.frombuffer(data, kind, columns, at).reshape(1, columns).copy())
         at += size
-    return int(parts[0][0, _TIME]), identity, Contributions(*parts)
+    when, text, _, _, meta = parts
+    if (text[0, _BOUNDED] < 0).any() or (text[0, _BOUNDED] >= _BOUNDS).any() or not MISSING <= meta[0, _STOP] < _STOPS:
+        raise WindowError("the bytes of an exchange are damaged")
+    return int(when[0, _TIME]), identity, Contributions(*parts)
 
 
 def _empty(count: int) -> NDArray[np.int64]:
@@ -110,6 +119,8 @@ class History:
             self._live = None
         if len(self._rows) > MOST_ROWS:
             self._fold(len(self._rows) - MOST_ROWS)
+        elif len(self._rows) > SOME_ROWS and not len(self._rows) % (SOME_ROWS // 2):
+            self._fold(self._old())
         return True
 
     def _append(self, time: int, identity: int, rows: Contributions) -> None:
@@ -204,12 +215,14 @@ class History:
         self._fold(self._old())
         out = np.empty(PACKED_BYTES, np.uint8)
         counts = len(self._cells), len(self._rows)
-        parts = [_HEAD.pack(_VERSION, *counts, self.last_us, self.forgotten, *self._folded)]
+        parts = [_HEAD.pack(_VERSION, 0, *counts, self.last_us, self.forgotten, *self._folded)]
         parts.append(out[: pack(self._table[0], out)].tobytes())
         for place in sorted(self._cells):
             parts += [_CELL.pack(*place), out[: pack(self._table[self._cells[place]], out)].tobytes()]
         parts += [pack_row(identity, rows) for _, identity, rows in self._rows]
-        return b"".join(parts)
+        data = bytearray().join(parts)
+        _SUM.pack_into(data, 4, zlib.crc32(data[_SUMMED:]))
+        return bytes(data)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -217,10 +230,12 @@ class History:
         history = cls()
         if len(data) < _HEAD.size:
             raise WindowError(f"expected a history, got {len(data)} bytes")
-        version, cells, rows, history.last_us, history.forgotten, *folded = _HEAD.unpack_from(data)
+        version, check, cells, rows, history.last_us, history.forgotten, *folded = _HEAD.unpack_from(data)
         history._folded = (folded[0], folded[1])
         if version != _VERSION:
             raise WindowError("expected a history of this version of fingerprint, got another: start without it")
+        if check != zlib.crc32(data[_SUMMED:]):
+            raise WindowError("the history's check sum does not match: its bytes are damaged")
         body, at = np.frombuffer(data, np.uint8), _HEAD.size
         if not (cells <= CELLS * len(_LENGTHS) and rows <= MOST_ROWS):
             raise WindowError(f"expected a history of at most {CELLS * len(_LENGTHS)} cells, got {cells}")

@@ -288,14 +288,15 @@ class Monitor:
         verdict.level = LEVELS[now.level]
         if asked:
             return before
-        if self.policy.due(now, before, time_us):
-            now = self._alert(verdict, now)
+        rose = now.level > before.level
+        if self.policy.due(now, before, time_us) and (rose or self._alerts.left(time_us)):
+            now = self._alert(verdict, now, rose)
         if now._replace(since_us=0) != before._replace(since_us=0) or now.since_us - before.since_us > _REFRESH_US:
             self.store.stand(verdict.account_id, now)
             return now
         return before
 
-    def _alert(self, verdict: Verdict, now: Standing) -> Standing:
+    def _alert(self, verdict: Verdict, now: Standing, rose: bool) -> Standing:
         """An alert, if there is one left, and if no other exchange of the account at the same time made it."""
         account, time_us = verdict.account_id, verdict._last_us
         with self._alerting:
@@ -303,7 +304,8 @@ class Monitor:
             if other is not None and not self.policy.due(now, other.standing, time_us):
                 return now._replace(alerted=other.standing.alerted, alerted_us=other.standing.alerted_us)
             verdict.alert = self._alerts.take(time_us)
-            self._count("alerts" if verdict.alert else "alerts_over_budget")
+            if verdict.alert or rose:
+                self._count("alerts" if verdict.alert else "alerts_over_budget")
             if verdict.alert:
                 now = now._replace(alerted=now.level, alerted_us=time_us)
             self.store.stand(account, now)

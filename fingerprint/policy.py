@@ -72,13 +72,18 @@ class Policy:
         level = self.level(score, before, thresholds, time_us)
         reached = level > 0 and score >= thresholds[level - 1]
         since = max(time_us, before.since_us) if reached or level != before.level else before.since_us
-        return Standing(level, since, before.alerted, before.alerted_us)
+        told = 0 if level == 0 and self._cool(before, time_us) else before.alerted
+        return Standing(level, since, told, before.alerted_us)
 
     def due(self, now: Standing, before: Standing, time_us: int) -> bool:
-        """Whether people should hear of it: the level rose, and they were not told of as much a short while ago."""
-        if now.level <= before.level:
-            return False
-        return now.level > before.alerted or time_us - before.alerted_us >= self.cooldown_s * 1e6
+        """Whether people should hear of it: the level is one that they were not told of (when it rose, or since), or it
+        rose again and they were told a good while ago."""
+        if now.level > before.alerted:
+            return True
+        return now.level > before.level and self._cool(before, time_us)
+
+    def _cool(self, before: Standing, time_us: int) -> bool:
+        return time_us - before.alerted_us >= self.cooldown_s * 1e6
 
 
 def _odds(score: float) -> float:
@@ -93,12 +98,15 @@ class Alerts:
         self._an_hour = an_hour
         self._spent: Counter[int] = Counter()
 
+    def left(self, time_us: int) -> bool:
+        """Whether there is one left in the hour of this time."""
+        return self._an_hour is None or self._spent[time_us // _HOUR_US] < self._an_hour
+
     def take(self, time_us: int) -> bool:
         """Whether there is one left in the hour of this time; it is used up."""
-        hour = time_us // _HOUR_US
-        if self._an_hour is not None and self._spent[hour] >= self._an_hour:
+        if not self.left(time_us):
             return False
-        self._spent[hour] += 1
+        self._spent[time_us // _HOUR_US] += 1
         if len(self._spent) > 100:
             del self._spent[min(self._spent)]
         return True

@@ -2,7 +2,8 @@
 
     python -m training bench-groups --traffic world/traffic --accounts 25000,50000,100000,250000
 
-Each copy is a world of its own: content turned, every second one with other forms, so that two copies share each form.
+Each copy is a world of its own: content turned, other payments and addresses, registered at other times, the slots of
+an hour in another order, every second one with other forms, so that two copies share each form.
 Each size is a process of its own, whose peak memory is read. Left out: reading traffic (`bench`).
 """
 
@@ -21,9 +22,10 @@ import numpy as np
 import pandas as pd
 
 from fingerprint.campaigns.find import State, find
-from fingerprint.campaigns.sample import Sample
+from fingerprint.campaigns.hours import SLOTS, Hours
+from fingerprint.campaigns.sample import FACTS, Sample
 from fingerprint.exchange import NoNames
-from fingerprint.kernels.layout import AT, W
+from fingerprint.kernels.layout import AT, MISSING, W
 from fingerprint.readers import Rejects, read
 from fingerprint.scorer import Scorer
 from training.world.page import table
@@ -35,7 +37,7 @@ def copied(state: State, accounts: int, seed: int = 0) -> State:
     """A state of so many accounts, made of copies of this one."""
     assert state.sample is not None
     rng, one, k = np.random.default_rng(seed), state.sample, len(state.accounts)
-    parts = []
+    parts, hours = [], []
     for number in range(-(-accounts // k)):
         signs, turn = rng.choice(np.array([-1, 1], np.int8), 32), rng.permutation(32)
         when = one.when.copy()
@@ -43,11 +45,25 @@ def copied(state: State, accounts: int, seed: int = 0) -> State:
             form = when[:, W[part]]
             form[form != 0] ^= np.int64(number // 2) << np.int64(40)
         when[:, W["prompt"]] ^= np.int64(number) << np.int64(40)
-        parts.append(one._replace(account=one.account + number * k, when=when, content=one.content[:, turn] * signs))
+        facts = one.facts.copy()
+        for part in ("ip", "payment"):
+            value = facts[:, FACTS.index(part)]
+            value[value != MISSING] ^= rng.integers(2**31, dtype=np.int32)
+        created = facts[:, FACTS.index("created_hour")]
+        created[created != MISSING] -= rng.integers(24 * 365, dtype=np.int32)
+        content, mine = one.content[:, turn] * signs, one.account + np.int32(number * k)
+        parts.append(one._replace(account=mine, when=when, content=content, facts=facts))
+        order = enumerate(rng.permutation(SLOTS))
+        slots = np.bitwise_or.reduce([(state.hours.slots >> old & 1) << new for new, old in order])
+        hours.append(
+            state.hours._replace(account=state.hours.account + np.int32(number * k), slots=slots.astype(np.int16))
+        )
     sample = Sample.concat(parts)
     kept = sample.take(np.flatnonzero(sample.account < accounts))
     windows = np.concatenate([state.windows] * len(parts))[:accounts]
-    return State(state.bundle_id, [f"a{i}" for i in range(accounts)], windows, kept)
+    active = Hours(*(np.concatenate(columns) for columns in zip(*hours, strict=True)))
+    active = active.take(active.account < accounts)
+    return State(state.bundle_id, [f"a{i}" for i in range(accounts)], windows, kept, hours=active)
 
 
 def measure(state: Path, accounts: int, bundle: Path | None) -> dict[str, float]:

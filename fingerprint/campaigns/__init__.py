@@ -1,7 +1,10 @@
 """Campaigns: which accounts work together, and what the pool of them does.
 
     sample    a uniform sample of each account's exchanges beside its window
+    hours     a sample of the hours in which each account is active
     links     pairs of accounts that send the same thing to different ends
+    signs     links beside text: payment, network, registration, hours
+    course    who takes over from whom, who starts, stops and takes up a new model together
     groups    communities of linked accounts
     evidence  the pooled test of a community, and the rate of false discoveries over all of them
     cases     what an analyst is told: the contract; statements, case_page and figures make it readable

@@ -38,7 +38,7 @@ BURST = 2.0  # registrations of an hour that are nothing, in units of those arou
 LEAST_TOGETHER = 3  # accounts of a burst
 NEAR, AROUND = 6, 84  # hours before and after
 LEAST_HOURS = 8  # hours in common that tell anything
-BANDS = 12  # pairs of MinHashes by which co-timed accounts are looked up
+BANDS, ROWS = 12, 3  # MinHashes by which co-timed accounts are looked up: of 12 threes, one in common
 TELLING = 0.5  # of an hour in which chance explains more, nothing is told
 REGULAR = 0.75  # of an account's slots that keep time with a period, from which it is a job that keeps time by itself
 _PAIR = np.int64(2**32)
@@ -185,16 +185,17 @@ def _active(hours: Hours, enough: NDArray[np.bool_]) -> _Active:
 
 
 def _co_timed(active: _Active) -> Ints:
-    """Pairs of accounts whose sets of slots are likely alike: a pair of MinHashes in common (Broder 1997)."""
+    """Pairs of accounts whose sets of slots are likely alike: a band of MinHashes in common (Broder 1997)."""
     row, slot = np.nonzero(active.bits)
     account = active.hours.account[row].astype(np.int64)
     element = (mixed(active.hours.hour[row] * np.int64(SLOTS) + slot) >> np.uint64(32)).astype(np.uint32)
     starts = np.flatnonzero(np.diff(account, prepend=-1))
-    odd = np.random.default_rng(0).integers(0, 2**31, 2 * BANDS).astype(np.uint32) * np.uint32(2) + np.uint32(1)
-    least = [np.minimum.reduceat(element * times, starts).astype(np.int64) for times in odd]
+    odd = np.random.default_rng(0).integers(0, 2**31, (BANDS, ROWS)).astype(np.uint32) * np.uint32(2) + np.uint32(1)
     found = [np.empty(0, np.int64)]
-    for one, other in zip(least[::2], least[1::2], strict=True):
-        band = (one << 31) ^ other
+    for factors in odd:
+        band = np.zeros(len(starts), np.int64)
+        for times in factors:
+            band = mixed(band ^ np.minimum.reduceat(element * times, starts)).view(np.int64)
         by = np.argsort(band, kind="stable")
         left, right = (account[starts[by[side]]] for side in _neighbours(band[by], 2, len(by), STEPS[:3]))
         found.append(np.minimum(left, right) * _PAIR + np.maximum(left, right))
