@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LITELLM := .venv-litellm
 
-.PHONY: help setup demo test lint types contracts check features bench clean
+.PHONY: help setup litellm demo test lint types contracts check features bench clean
 
 help:            ## list the commands
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 14
@@ -16,6 +17,14 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+litellm: $(LITELLM)/.ready  ## make .venv-litellm, in which the tests of fingerprint[litellm] start a proxy
+
+$(LITELLM)/.ready: requirements-litellm.lock
+	@echo "litellm: creating $(LITELLM): LiteLLM's proxy and the tools of $(VENV) need different versions of rich"
+	@$(PYTHON) -m venv $(LITELLM)
+	@$(LITELLM)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-litellm.lock
 	@touch $@
 
 demo: setup      ## world, features, training, tracking, export, held-out scores: the main job on a small world
@@ -43,4 +52,4 @@ bench: setup     ## the figures of docs/benchmarks.md, side by side with their p
 	$(BIN)/python -m training bench
 
 clean:           ## remove the environment and what demo wrote
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) $(LITELLM) demo build dist

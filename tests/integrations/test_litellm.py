@@ -5,12 +5,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from importlib.util import find_spec
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +28,9 @@ CANARY = "zanzibar-9154 wonderfully unlikely"
 MASTER = "sk-2f6d0c6f5f1f4d0ea1b7c0a9d3e84b57"
 CALL = {"litellm_call_id": "c", "proxy_server_request": {"arrival_time": 1_772_000_000.5, "headers": {}}}
 
-needs_proxy = pytest.mark.skipif(find_spec("litellm") is None, reason="needs fingerprint[litellm]")
+ROOT = HERE.parents[1]
+PYTHON = Path(os.environ.get("LITELLM_PYTHON", ROOT / ".venv-litellm/bin/python"))
+needs_proxy = pytest.mark.skipif(not PYTHON.exists(), reason="needs .venv-litellm: make litellm")
 
 
 def key(**fields: Any) -> SimpleNamespace:
@@ -200,9 +202,9 @@ class Proxy:
         known |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": MASTER, "NO_PROXY": "*"}
         run = "import litellm, sys; sys.argv[0] = 'litellm'; sys.exit(litellm.run_server())"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", run, "--config", config, "--host", "127.0.0.1", "--port", str(self.port)],
+            [PYTHON, "-c", run, "--config", config, "--host", "127.0.0.1", "--port", str(self.port)],
             cwd=folder,
-            env=known | {"PYTHONPATH": str(HERE)} | env,
+            env=known | {"PYTHONPATH": f"{HERE}:{ROOT}"} | env,
             stdout=self._out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -250,25 +252,74 @@ APIS = {
     "/v1/messages": {"model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": CANARY}]},
     "/v1/responses": {"model": "gpt-4o", "input": CANARY},
 }
-TOLD = ("fingerprint", "review", "score", "request-policy", "guardrail", "verdict")
+TOLD = ("fingerprint", "review", "score", "guardrail", "neutral", "verdict", "campaign")
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """A provider that streams one answer, for the APIs that LiteLLM cannot both mock and stream."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        events = RESPONSES if self.path.endswith("/responses") else MESSAGES
+        text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+_WHOLE = {"id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-4o", "output": [], "status": "completed",
+          "usage": {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}}  # fmt: skip
+RESPONSES = (
+    {"type": "response.created", "response": _WHOLE | {"status": "in_progress", "usage": None}},
+    {"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "content_index": 0, "delta": "Hello."},
+    {"type": "response.completed", "response": _WHOLE},
+)
+MESSAGES = (
+    {"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "content": [],
+     "model": "claude", "stop_reason": None, "usage": {"input_tokens": 3, "output_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello."}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}},
+    {"type": "message_stop"},
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """The proxy of the documentation with a probe in it, keys of any name, blocking and tags."""
+def upstream() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[Proxy]:
+    """The proxy of the documentation, blocking, with a probe, keys of any name, and a guardrail that adds tags."""
     folder = tmp_path_factory.mktemp("proxy")
+    (folder / "campaigns.csv").write_text("account_id,campaign_id,score\nbad,c-1,0.95\nodd,c-1,0.6\n")
     config = yaml.safe_load(CONFIG.read_text())
-    config["model_list"].append({"model_name": "flaky", "litellm_params": {
-        "model": "openai/gpt-4o", "api_key": "none", "mock_response": "litellm.RateLimitError"}})  # fmt: skip
-    campaigns = folder / "campaigns.csv"
-    campaigns.write_text("account_id,campaign_id,score\nbad,c-1,0.95\nodd,c-1,0.6\n")
-    config["guardrails"][0]["litellm_params"] |= {"on_act": "block", "tags": True, "campaigns": str(campaigns)}
+    for name, model, base in (("flaky", "openai/gpt-4o", ""), ("gpt-streams", "openai/gpt-4o", "/v1"),
+                              ("claude-streams", "anthropic/claude-3-7-sonnet-20250219", "")):  # fmt: skip
+        params = {"model": model, "api_key": "none"}
+        params |= {"mock_response": "litellm.RateLimitError"} if name == "flaky" else {"api_base": f"{upstream}{base}"}
+        config["model_list"].append({"model_name": name, "litellm_params": params})
+    params = {"guardrail": "fingerprint.integrations.litellm.Guardrail", "mode": "pre_call", "default_on": True}
+    config["guardrails"] = [{"guardrail_name": "neutral", "litellm_params": params | {"on_act": "pass", "tags": True}}]
     config["litellm_settings"]["callbacks"].append("litellm_probe.probe")
     config["router_settings"] = {"fallbacks": [{"flaky": ["gpt-4o"]}], "num_retries": 2}
     config["general_settings"] = {"custom_auth": "litellm_probe.auth"}
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    running = Proxy(path, folder)
+    running = Proxy(path, folder, FINGERPRINT_ON_ACT="block", FINGERPRINT_CAMPAIGNS=str(folder / "campaigns.csv"))
     try:
         running.wait()
         yield running
@@ -291,9 +342,10 @@ def test_every_request_is_counted_once(proxy: Proxy, path: str) -> None:
     name = f"count{path.replace('/', '-')}"
     answers = [proxy.ask(path, APIS[path], name)]
     answers.append(proxy.ask(path, APIS[path] | {"no-log": True}, name))
-    if path != "/v1/responses":  # which LiteLLM cannot both mock and stream
-        answers.append(proxy.ask(path, APIS[path] | {"stream": True}, name))
     answers += [proxy.ask(path, APIS[path], name, x_litellm_call_id="same") for _ in range(2)]
+    model = {"/v1/messages": "claude-streams", "/v1/responses": "gpt-streams"}.get(path, "gpt-4o")
+    answers.append(proxy.ask(path, APIS[path] | {"stream": True, "model": model}, name))
+    assert answers[-1].headers["content-type"].startswith("text/event-stream")
     for answer in answers:
         assert answer.status == 200
         assert "hel" in answer.text()
@@ -301,7 +353,8 @@ def test_every_request_is_counted_once(proxy: Proxy, path: str) -> None:
     state = proxy.state()
     assert state["exchanges"][name] == len(answers)
     found = state["records"][name]
-    assert (found["prompt"], found["model"], found["n_messages"]) == (len(CANARY), "gpt-4o", 1)
+    assert (found["prompt"], found["model"], found["n_messages"]) == (len(CANARY), model, 1)
+    assert found["stream"]
     assert found["client"]["ip_prefix"] == "127.0.0.0/24"
     assert found["account"] == {"plan": "pro"}
     assert not {"output_tokens", "stop_reason"} & set(found)
@@ -342,7 +395,7 @@ def test_only_accounts_at_act_are_blocked_and_are_told_nothing(proxy: Proxy, pat
         answer = proxy.ask(path, APIS[path] | streamed, "bad")
         assert answer.status == 403
         assert "This request is not permitted." in answer.body
-        assert not [word for word in ("fingerprint", "score", "level", "campaign", "verdict") if word in answer.text()]
+        assert not [word for word in (*TOLD, "level") if word in answer.text()]
     assert proxy.ask(path, APIS[path], "odd").status == 200
     assert proxy.ask(path, APIS[path], "good").status == 200
     assert proxy.state()["exchanges"]["bad"] >= 2
@@ -393,6 +446,7 @@ def test_the_configuration_works_as_it_stands_in_the_documentation(tmp_path: Pat
             answer = running.ask(path, body)
             assert answer.status == 200
             assert not [word for word in TOLD if word in answer.text()]
+        assert running.ask("/guardrails/list").json() == {"guardrails": []}
     finally:
         running.stop(signal.SIGINT)
     assert "WITHOUT" not in running.log.read_text()
@@ -402,3 +456,15 @@ def test_the_configuration_works_as_it_stands_in_the_documentation(tmp_path: Pat
     assert len(store) == 1
     assert seen is not None
     assert seen.windows[0][0] == len(APIS)
+
+
+@needs_proxy
+def test_campaigns_that_are_found_later_count_without_a_restart(proxy: Proxy) -> None:
+    assert proxy.ask("/chat/completions", APIS["/chat/completions"], "late").status == 200
+    with (proxy.log.parent / "campaigns.csv").open("a") as stream:
+        stream.write("late,c-2,0.95\n")
+    until = time.monotonic() + 30
+    while (status := proxy.ask("/chat/completions", APIS["/chat/completions"], "late").status) == 200:
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    assert status == 403
