@@ -33,6 +33,11 @@ PYTHON = Path(os.environ.get("LITELLM_PYTHON", ROOT / ".venv-litellm/bin/python"
 needs_proxy = pytest.mark.skipif(not PYTHON.exists(), reason="needs .venv-litellm: make litellm")
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/serving.md"])
+def test_the_documents_show_the_configuration_that_is_tested(document: str) -> None:
+    assert f"```yaml\n{CONFIG.read_text()}```" in (ROOT / document).read_text("utf-8")
+
+
 def key(**fields: Any) -> SimpleNamespace:
     known = {"api_key": "hash", "user_id": "u", "team_id": "t", "metadata": {}, "team_metadata": None}
     return SimpleNamespace(**(known | fields))
