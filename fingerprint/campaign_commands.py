@@ -89,6 +89,10 @@ def campaigns(
         str | None,
         typer.Option("--key", help="File with a key, or env:NAME: case files hold keyed hashes (see share)."),
     ] = None,
+    without: Annotated[
+        str,
+        typer.Option("--without", help="Kinds of links to leave out, such as payment,network,registered,times,course."),
+    ] = "",
     bundle: BundleOption = None,
 ) -> None:
     """Find accounts that work together, and write which campaign each belongs to."""
@@ -104,12 +108,15 @@ def campaigns(
         elif key:
             raise FingerprintError("--key is for case files: give --cases, too")
         secret = keys.read_key(key) if key else None
+        left_out = [kind.strip() for kind in without.split(",") if kind.strip()]
+        if unknown := sorted(set(left_out) - set(finder.KINDS)):
+            raise FingerprintError(f"--without: expected {', '.join(finder.KINDS)}, got {', '.join(unknown)}")
         scorer = Scorer.load(bundle)
         before = finder.State.load(state, scorer) if state else finder.State(scorer.bundle_id)
         with writer(out, _ROWS) as write, progress() as bar:
             after = _read(traffic, before, scorer, bar, tally)
             grouping = bar.add_task("grouping: accounts", total=None)
-            found = finder.find(after, scorer)
+            found = finder.find(after, scorer, without=left_out)
             bar.advance(grouping, len(after.accounts))
             for campaign in found.campaigns:
                 ids = [after.accounts[member] for member in campaign.members]

@@ -113,6 +113,17 @@ def test_a_campaign_keeps_its_id_from_day_to_day(tmp_path: Path, bundle: Path) -
     assert {row["account_id"] for row in found[-1]} == {row["account_id"] for row in whole} == RING
 
 
+def test_kinds_of_links_are_left_out(tmp_path: Path, traffic: Path, bundle: Path) -> None:
+    """By text alone the ring is found; by metadata and time alone, which nobody shares, nothing is."""
+    out = tmp_path / "rows.csv"
+    signs, text = "payment, network,registered,times,course", "head,tail,content"
+    run("campaigns", traffic, "--out", out, "--bundle", bundle, "--without", signs)
+    assert {row["account_id"] for row in rows_of(out)} == RING
+    run("campaigns", traffic, "--out", out, "--bundle", bundle, "--without", text)
+    assert rows_of(out) == []
+    assert "got colour" in refused("campaigns", traffic, "--out", out, "--bundle", bundle, "--without", "tail,colour")
+
+
 def test_several_files_and_folders_are_one_traffic(tmp_path: Path, traffic: Path, bundle: Path) -> None:
     (tmp_path / "day").mkdir()
     first, second, third = days_of(crowd())

@@ -31,6 +31,7 @@ from fingerprint.kernels.layout import MISSING
 __all__ = ["MOST", "STEPS", "find_signs"]
 
 MOST = {"payment": 100, "network": 50, "registered": 100}  # accounts of a value that links
+MOST_SHARE = 0.25  # of all accounts: in little traffic a value that so many have tells nobody apart
 STEPS = (1, 2, 4, 8, 16, 32, 64)  # along the list of a value, around its end: never falls apart, links stay few
 LEAST_SHARED = 0.2  # share of the exchanges of both that the values in common have
 CHANCE = 0.01  # links by ``registered``, and by ``times``, that are expected in all traffic where nobody is coordinated
@@ -97,6 +98,11 @@ def _neighbours(value: Ints, least: int, most: int, steps: Collection[int] = STE
     return pairs // _PAIR, pairs % _PAIR
 
 
+def _most(kind: str, accounts: int) -> int:
+    """The most accounts of a value that links."""
+    return min(MOST[kind], int(MOST_SHARE * accounts))
+
+
 def _by_value(sample: Sample, fact: str, kind: str, accounts: int) -> Links:
     """Accounts that share values of a fact; what both send with them is summed over the values."""
     value = sample.facts[:, FACTS.index(fact)].astype(np.int64)
@@ -104,7 +110,7 @@ def _by_value(sample: Sample, fact: str, kind: str, accounts: int) -> Links:
     key, count = np.unique(value[told] * _PAIR + sample.account[told], return_counts=True)
     value, account = key // _PAIR, key % _PAIR
     share = count / np.bincount(account, count, accounts)[account]
-    one, other = _neighbours(value, 2, MOST[kind])
+    one, other = _neighbours(value, 2, _most(kind, accounts))
     having = np.unique(value, return_inverse=True, return_counts=True)
     rarity = np.log(accounts / having[2][having[1]])
     both = np.minimum(share[one], share[other])
@@ -127,7 +133,7 @@ def _registered(sample: Sample, accounts: int) -> Links:
     chance = pdtrc(count - 1, BURST * _rate(hour, count)) * len(hour)
     burst = (chance <= CHANCE) & (count >= LEAST_TOGETHER)
     rows = np.flatnonzero(burst[place])
-    one, other = _neighbours(first[account[rows]], 2, MOST["registered"])
+    one, other = _neighbours(first[account[rows]], 2, _most("registered", accounts))
     low, high = (account[rows[side]] for side in (one, other))
     sure = (1 - _rate(hour, count) / count)[place[rows[one]]]
     rarity = np.log(accounts / count)[place[rows[one]]]

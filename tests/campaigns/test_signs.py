@@ -49,14 +49,14 @@ def signs_of(kind: str, accounts: int, sample: Sample | None = None, hours: Hour
     return find_signs(sample, hours or Hours.none(), Course(sample, windows), none, accounts, [kind])
 
 
-def by_fact(kind: str, values: Any, rows: int = 4) -> Links:
-    """Links of accounts that each show one value, or a list of ``rows``."""
+def by_fact(kind: str, values: Any, rows: int = 4, others: int = 1000) -> Links:
+    """Links of accounts that each show one value, or a list of ``rows``, beside ``others`` that show none."""
     values = np.asarray(values)
     accounts = len(values)
     each = np.repeat(values, rows) if values.ndim == 1 else values.ravel()
     fact = {"payment": "payment", "network": "ip", "registered": "created_hour"}[kind]
     account, content = drawn(accounts, len(each) // accounts)
-    return signs_of(kind, accounts, sample_of(account, content, **{fact: each}))
+    return signs_of(kind, accounts + others, sample_of(account, content, **{fact: each}))
 
 
 def pieces(links: Links, accounts: int) -> int:
@@ -92,7 +92,7 @@ def test_accounts_that_share_a_value_are_linked(kind: str) -> None:
     assert (links.a < links.b).all()
     assert {KINDS[k] for k in links.kind.tolist()} == {kind}
     assert links.ratio == pytest.approx(0)
-    assert links.rarity == pytest.approx(np.log(100 / 12))
+    assert links.rarity == pytest.approx(np.log(1100 / 12))
     assert not links.form.any(), "no payment and no address goes on from here"
     assert pieces(links, 100) == 100 - 11
 
@@ -105,6 +105,8 @@ def test_a_value_that_many_share_links_nobody(kind: str) -> None:
     some = by_fact(kind, np.full(most, 5))
     assert pieces(some, most) == 1
     assert len(some.a) <= most * len(STEPS)
+    assert len(by_fact(kind, np.full(21, 5), others=60).a) == 0, "over a quarter of all accounts tell nobody apart"
+    assert len(by_fact(kind, np.full(20, 5), others=60).a) > 0
 
 
 @pytest.mark.parametrize("kind", ["payment", "network", "registered"])
@@ -125,6 +127,7 @@ def test_one_of_many_networks_is_no_link_and_all_of_them_are_one() -> None:
 def test_a_part_of_the_exchanges_in_common_is_a_part_of_a_link() -> None:
     """Half of what one sends and a quarter of what the other sends come from the address."""
     links = by_fact("network", [[1, 1, 2, 3], [1, 4, 5, 6]])
+    assert len(links.a) == 1
     assert links.ratio == pytest.approx(0.75)
 
 
@@ -344,7 +347,7 @@ def test_links_by_text_weigh_as_without_signs() -> None:
     by_payment = by_fact("payment", np.repeat(np.arange(40), 2))
     alone, both = _weights(text), _weights(Links.concat([text, by_payment]))
     np.testing.assert_array_equal(both[: len(alone)], alone)
-    assert both[len(alone) :] == pytest.approx(SIGN_WEIGHT["payment"] * np.log(80 / 2))
+    assert both[len(alone) :] == pytest.approx(SIGN_WEIGHT["payment"] * np.log(1080 / 2))
     assert SIGN_WEIGHT.keys() | {COURSE} == set(SIGNS)
 
 
