@@ -89,7 +89,7 @@ class History:
     kept. Not thread-safe.
     """
 
-    __slots__ = ("_cells", "_folded", "_ids", "_live", "_rows", "_table", "forgotten", "last_us")
+    __slots__ = ("_cells", "_folded", "_free", "_ids", "_live", "_rows", "_table", "forgotten", "last_us")
 
     def __init__(self) -> None:
         self.last_us = MISSING
@@ -99,6 +99,7 @@ class History:
         self._ids: set[int] = set()  # of the rows
         self._table = _empty(2)  # the session of the rows that went into cells, then cells
         self._cells: dict[tuple[int, int], int] = {}  # length and number to row of the table
+        self._free: list[int] = []  # rows of the table below the last that is used
         self._live: NDArray[np.int64] | None = None
 
     def add(self, identity: int, rows: Contributions) -> bool:
@@ -166,7 +167,7 @@ class History:
         """The row of the table that is this cell; an empty one is made."""
         at = self._cells.get(place)
         if at is None:
-            at = self._cells[place] = len(self._cells) + 1
+            at = self._cells[place] = self._free.pop() if self._free else len(self._cells) + 1
             if at >= len(self._table):
                 self._table = np.concatenate([self._table, _empty(len(self._table))])
         return at
@@ -187,25 +188,27 @@ class History:
     def _age(self) -> None:
         """After time went on: old rows into cells, cells that are too old for their length into longer ones."""
         self._fold(self._old())
-        if any(number <= self.last_us // _LENGTHS[size] - CELLS for size, number in self._cells):
-            self._lengthen()
+        longer = [place for place in self._cells if place[1] <= self.last_us // _LENGTHS[place[0]] - CELLS]
+        for size, number in longer:
+            self._move(self._cells.pop((size, number)), self._place(number * _LENGTHS[size]))
         self._live = None
 
-    def _lengthen(self) -> None:
-        old, table = self._cells, self._table
-        self._cells, self._table = {}, _empty(len(table))
-        self._table[0] = table[0]
-        for (size, number), at in old.items():
-            place = self._place(number * _LENGTHS[size])
-            if place is None:
-                self.forgotten += int(table[at, _N])
-            else:
-                merge_rows(self._table[self._cell(place)], table[at])
+    def _move(self, at: int, place: tuple[int, int] | None) -> None:
+        """A row of the table to its cell, which it becomes where there is none yet."""
+        if place is not None and place not in self._cells:
+            self._cells[place] = at
+            return
+        if place is None:
+            self.forgotten += int(self._table[at, _N])
+        else:
+            merge_rows(self._table[self._cells[place]], self._table[at])
+        clear(self._table[at : at + 1])
+        self._free.append(at)
 
     def _merged(self) -> NDArray[np.int64]:
         live = np.empty((len(HORIZONS), WORDS), np.int64)
-        from_horizon = np.array([_HOUR + size for size, _ in self._cells], np.int64)
-        merge_suffixes(live, self._table, from_horizon)
+        cells = np.array([(at, _HOUR + size) for (size, _), at in self._cells.items()], np.int64).reshape(-1, 2)
+        merge_suffixes(live, self._table, cells)
         for _, _, rows in self._rows:
             _follow(live, rows)
         return live

@@ -230,7 +230,7 @@ class Monitor:
         rows = _rows(seen)
         if not rows:
             return Verdict(account, self.scorer.bundle_id, LEVELS[0])
-        features = compute(seen.windows[rows])
+        features = compute(seen.windows if len(rows) == len(HORIZONS) else seen.windows[rows])
         return self._verdict(account, seen, rows, features, self.scorer.score(features).tolist(), asked)[0]
 
     def _judge_many(self, accounts: Sequence[str], seen: Sequence[Seen]) -> list[Verdict]:

@@ -140,19 +140,19 @@ def merge_rows(into, other):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def merge_suffixes(into, table, first):  # type: ignore[no-untyped-def]
-    """Row 0 of ``table`` to row 0 of ``into``; row k + 1 merged into all rows of ``into`` from ``first[k]`` on.
+def merge_suffixes(into, table, cells):  # type: ignore[no-untyped-def]
+    """Row 0 of ``table`` to row 0 of ``into``; each row ``cells[k, 0]`` merged into the rows from ``cells[k, 1]`` on.
 
-    ``int64[h, WORDS], int64[>= m + 1, WORDS], int64[m]``; what ``into`` held is overwritten.
+    ``int64[h, WORDS], int64[m, WORDS], int64[k, 2]``; what ``into`` held is overwritten.
     """
     clear(into)
     into[0] = table[0]
     for h in range(1, len(into)):
         if h > 1:
             into[h] = into[h - 1]
-        for k in range(len(first)):
-            if first[k] == h:
-                merge_rows(into[h], table[k + 1])
+        for k in range(len(cells)):
+            if cells[k, 1] == h:
+                merge_rows(into[h], table[cells[k, 0]])
 
 
 @inner
