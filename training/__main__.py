@@ -45,6 +45,7 @@ STAGES = {
     "evaluate": "evaluating on held-out accounts",
     "reasons": "comparing reasons with contributions",
     "refit": "training the final model on everything",
+    "drift": "comparing with the reference",
     "track": "tracking in MLflow",
 }
 Corpora = Annotated[
@@ -302,6 +303,55 @@ def reasons(
         text = report(traffic, labels, groups, bundle, load(config), stages)
     print(text)
     out.write_text(text, encoding="utf-8")
+
+
+class By(StrEnum):
+    """What a window is."""
+
+    account = "account"
+    session = "session"
+
+
+@app.command()
+def drift(
+    traffic: Annotated[list[Path], typer.Argument(exists=True, help="Latest exchange records, a file or folder each.")],
+    bundle: Annotated[Path | None, typer.Option(exists=True, help="Bundle (default: the shipped one).")] = None,
+    reference: Annotated[
+        list[Path] | None, typer.Option(exists=True, help="Earlier traffic to compare with; repeatable.")
+    ] = None,
+    by: Annotated[By, typer.Option(help="What a window is.")] = By.account,
+    out: Annotated[Path | None, typer.Option(help="Markdown page to write, a PNG of its name beside it.")] = None,
+    track: Annotated[bool, typer.Option("--track", help="Keep figures, page and plot as a run in MLflow.")] = False,
+    most_psi: Annotated[float, typer.Option(min=0, help="PSI of the score that is drift.")] = 0.25,
+    most_features: Annotated[
+        float, typer.Option(min=0, max=1, help="More than this share of features with a PSI of 0.25 is drift.")
+    ] = 0.1,
+    config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings.")] = None,
+) -> None:
+    """Say whether traffic still looks like what a bundle was made for; exit status 3 if it does not.
+
+    Example: python -m training drift --bundle bundle july/ --reference june/ --out drift.md
+    """
+    from fingerprint import Scorer
+    from training import drift_page
+    from training.config import load
+    from training.drift import alarms, compare, see
+
+    settings, scorer = load(config), Scorer.load(bundle)
+    with Stages() as stages:
+        latest = see(traffic, scorer, by.value, stages)
+        earlier = see(reference, scorer, by.value, stages) if reference else None
+        stages("drift", 0, 1)
+        found = compare(scorer, by.value, latest, earlier)
+        told = alarms(found, most_psi, most_features)
+        if out is not None:
+            drift_page.write(found, told, out)
+        if track:
+            stages("track", 0, 1)
+            drift_page.track(found, told, settings.tracking.experiment)
+    drift_page.show(found, told, Console(width=None if sys.stdout.isatty() else 140))
+    if told:
+        raise typer.Exit(3)
 
 
 @app.command()

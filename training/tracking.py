@@ -48,7 +48,7 @@ _DESCRIPTION = 5000  # characters that MLflow's schema keeps of a version's desc
 
 @dataclass(frozen=True)
 class Tracked:
-    """Where MLflow has a run: store, experiment, run, registered version, and how long writing took."""
+    """Where MLflow has a run: store, experiment, run, registered version (if any), and how long writing took."""
 
     uri: str
     experiment_id: str
@@ -102,6 +102,19 @@ def track(
             uri = _log_onnx(model, onnx_bytes, X, bundle_id)
         version = _register(client, config, uri, run.info.run_id, bundle_id, card)
     return Tracked(mlflow.get_tracking_uri(), experiment_id, run.info.run_id, version, time.perf_counter() - started)
+
+
+def track_report(
+    experiment: str, name: str, folder: Path, *, metrics: Mapping[str, float], tags: Mapping[str, str]
+) -> Tracked:
+    """Writes one finished run of figures about a bundle, with the files of `folder`; nothing is registered."""
+    started = time.perf_counter()
+    with _quiet():
+        _, experiment_id = _store(experiment)
+        with mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=dict(tags)) as run:
+            mlflow.log_metrics(dict(metrics))
+            mlflow.log_artifacts(str(folder))
+    return Tracked(mlflow.get_tracking_uri(), experiment_id, run.info.run_id, "", time.perf_counter() - started)
 
 
 def tracking_uri() -> str:
