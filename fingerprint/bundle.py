@@ -25,10 +25,13 @@ from fingerprint.errors import BundleError
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
 
-__all__ = ["FILES", "FORMAT", "Bundle", "bundle_id", "check_place", "default_path", "load", "write"]
+__all__ = [
+    "FILES", "FORMAT", "SIGNATURE", "Bundle", "bundle_id", "check_place", "default_path", "load", "stated_id", "write",
+]  # fmt: skip
 
 FORMAT = 1
 FILES = ("model.onnx", "head.npy", "card.md")
+SIGNATURE = "model.sig"  # beside them where ``fingerprint.signing`` has signed
 OPSETS = {"ai.onnx": (13, 24), "ai.onnx.ml": (3, 5)}  # the versions onnxruntime 1.22 and later run
 _NEEDED = ("bundle_id", "feature_set", "features", "files", "opset", "thresholds", "baseline", "head")
 _UNHASHED = ("bundle_id", "created")  # the same content made again has the same id
@@ -67,6 +70,11 @@ def default_path() -> Path:
     package = Path(__file__).parent
     installed = package / "default"
     return installed if installed.is_dir() else package.parent / "models" / "default"
+
+
+def stated_id(path: Path) -> str:
+    """The id of the bundle that lies there, by its manifest alone."""
+    return str(_manifest(path)["bundle_id"])
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -179,8 +187,28 @@ def _head(path: Path, content: bytes, info: dict[str, Any]) -> Head:
 
 
 def load(path: str | Path | None = None) -> Bundle:
-    """Read and check a bundle (default: the shipped one). Raises ``BundleError`` saying what differs."""
+    """Read and check a bundle (default: the shipped one). Raises ``BundleError`` saying what differs.
+
+    One that was replaced by another directory while it was read is read again.
+    """
     path = Path(path) if path is not None else default_path()
+    before = _inode(path)
+    try:
+        return _load(path)
+    except BundleError:
+        if _inode(path) == before:
+            raise
+        return _load(path)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _load(path: Path) -> Bundle:
     manifest = _manifest(path)
     contents = _check_files(path, manifest)
     _check_meaning(path, manifest)
@@ -202,7 +230,7 @@ def _baseline(path: Path, quantiles: dict[str, Any]) -> NDArray[np.float32]:
 def check_place(directory: Path) -> None:
     """Raise ``BundleError`` unless a bundle can be written there: nothing is there, or a bundle that it replaces."""
     held = {entry.name for entry in directory.iterdir()} if directory.is_dir() else set()
-    if held - {*FILES, "manifest.json"} or (directory.exists() and not directory.is_dir()):
+    if held - {*FILES, "manifest.json", SIGNATURE} or (directory.exists() and not directory.is_dir()):
         raise BundleError(f"{directory}: expected a new directory or a bundle to replace, this holds something else")
 
 

@@ -23,7 +23,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fingerprint import __version__
 from fingerprint.assemble import HOLD, Assembler, Entities
-from fingerprint.bundle import FILES, check_place, load, write
+from fingerprint.bundle import FILES, SIGNATURE, check_place, load, write
 from fingerprint.calibrate import Judged, calibrated, sentence, small_accounts
 from fingerprint.errors import FingerprintError, OutOfOrderError
 from fingerprint.exchange import Names, NoNames
@@ -330,12 +330,57 @@ def verify(
     bundle: Annotated[
         Path | None, typer.Argument(metavar="[BUNDLE]", help="A model bundle; the one that ships if not given.")
     ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option("--public-key", help="It must be signed with the private key of this one (PEM).")
+    ] = None,
 ) -> None:
-    """Check a bundle: its files, its feature set, its operators, and that the model runs."""
+    """Check a bundle: its files, its feature set, its operators, that the model runs, and its signature if asked."""
     with one_line_errors():
         found = verify_bundle(bundle)
+        told = "; signed: --public-key checks by whom" if (found.path / SIGNATURE).exists() else ""
+        if public_key is not None:
+            needed("fingerprint.signing", "signing").check(found.path, public_key)
+            told = f"; signed with the key of {public_key.name}"
         digests = ", ".join(sorted(found.manifest["files"]))
-        print(f"{found.path}: bundle {found.bundle_id} is sound: {digests}; {len(FEATURES)} features")
+        print(f"{found.path}: bundle {found.bundle_id} is sound: {digests}; {len(FEATURES)} features{told}")
+
+
+@app.command(
+    epilog=EXAMPLES
+    + "  openssl ecparam -name prime256v1 -genkey -noout -out key.pem\n"
+    + "  openssl ec -in key.pem -pubout -out key.pub\n"
+    + "  fingerprint sign bundle --key key.pem\n"
+    + "  fingerprint verify bundle --public-key key.pub"
+)
+def sign(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A model bundle.")],
+    key: Annotated[Path, typer.Option("--key", help="Your private elliptic-curve key (PEM).")],
+) -> None:
+    """Sign a bundle with your own key: model.sig beside its files, in the format of OpenSSF Model Signing."""
+    with one_line_errors():
+        found = needed("fingerprint.signing", "signing").sign(directory, key)
+        print(f"{directory}: bundle {found} is signed: {directory / SIGNATURE}")
+
+
+@app.command(
+    epilog=EXAMPLES
+    + "  fingerprint pull http://mlflow.internal:5000 bundle\n"
+    + "  fingerprint pull sqlite:///mlflow.db bundle --alias challenger"
+)
+def pull(
+    uri: Annotated[str, typer.Argument(metavar="MLFLOW_URI", help="Where models are registered.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle's folder; what is there is replaced.")],
+    name: Annotated[str, typer.Option("--model", help="Name of the registered model.")] = "fingerprint",
+    alias: Annotated[str, typer.Option("--alias", help="Which of its versions.")] = "champion",
+) -> None:
+    """Copy the bundle of a registered model from MLflow, verified and in one step; the old one is DIR.previous."""
+    with one_line_errors():
+        pulled = needed("fingerprint.delivery", "mlflow").pull(uri, directory, name, alias)
+        told = "is new" if pulled.changed else "was there already"
+        print(
+            f"{directory}: bundle {pulled.bundle_id} {told}: {alias} of {name}, "
+            f"version {pulled.version}, run {pulled.run_id}"
+        )
 
 
 def _version(wanted: bool) -> None:

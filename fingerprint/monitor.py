@@ -18,7 +18,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,11 +117,18 @@ class Verdict:
         return f"Verdict({self.level}, score {score}, {self.n_exchanges} exchanges)"
 
 
+class _Model(NamedTuple):
+    """What judges an exchange, from its text to its level: replaced as one."""
+
+    scorer: Scorer
+    thresholds: tuple[float, float]
+
+
 class Monitor:
     """Judges every exchange. Thread-safe.
 
     ``counts`` says what happened: verdicts by level (``verdict:allow``, ...), ``rejected:`` with the reason, ``error:``
-    with the type, ``duplicates``, ``alerts``, ``alerts_over_budget``; the store has counts of its own.
+    with the type, ``duplicates``, ``alerts``, ``alerts_over_budget``, ``reloads``; the store has counts of its own.
     ``listener`` is called with each verdict and the seconds that it took.
     """
 
@@ -132,19 +139,45 @@ class Monitor:
         policy: Policy | None = None,
         listener: Callable[[Verdict, float], None] | None = None,
     ) -> None:
-        self.scorer, self.policy = scorer, policy or Policy()
+        self.policy = policy or Policy()
+        self._model = self._model_of(scorer)
         self.store: Store = store if store is not None else MemoryStore()
         self.listener = listener
         self.counts: Counter[str] = Counter()
         self._alerts = Alerts(self.policy.alerts_an_hour)
-        self._thresholds = self.policy.thresholds(float(scorer.review), float(scorer.act))
         self._convicted: Mapping[str, tuple[str, int]] = {}
-        self._counting, self._alerting = threading.Lock(), threading.Lock()
+        self._counting, self._alerting, self._reloading = threading.Lock(), threading.Lock(), threading.Lock()
 
     @classmethod
     def load(cls, bundle: str | Path | None = None, store: Store | None = None, policy: Policy | None = None) -> Self:
         """The monitor of a bundle directory, or of the bundle that ships with the package; raises ``BundleError``."""
         return cls(Scorer.load(bundle), store, policy)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scorer of the bundle that judges now."""
+        return self._model.scorer
+
+    def _model_of(self, scorer: Scorer) -> _Model:
+        return _Model(scorer, self.policy.thresholds(float(scorer.review), float(scorer.act)))
+
+    def reload(self, path: str | Path | None = None) -> bool:
+        """Take over the bundle that is in its directory now, or in another; whether it is another bundle.
+
+        What is known of accounts stays: windows and histories are the same integers for all bundles of a feature set.
+        Each exchange is judged by one bundle whole, head, model and thresholds. What was read of earlier exchanges was
+        read by the old prompt head; that part ages out with the horizons, the month's last. Raises ``BundleError``
+        where the bundle is damaged or of another feature set, and goes on with the one it has.
+        """
+        with self._reloading:
+            before = self.scorer
+            scorer = before.reload(path)
+            if scorer is not before:
+                self._model = self._model_of(scorer)
+        changed = scorer.bundle_id != before.bundle_id
+        if changed:
+            self._count("reloads")
+        return changed
 
     def convict(self, members: Iterable[tuple[str, str, str]]) -> None:
         """Take over what ``fingerprint campaigns`` found, in place of what was known: account, campaign, level. The
@@ -171,15 +204,15 @@ class Monitor:
         add_many: _AddMany | None = getattr(self.store, "add_many", None)
         if add_many is None:
             return [self.observe(exchange) for exchange in exchanges]
-        began, verdicts, places, read = perf_counter(), {}, [], []
+        model, began, verdicts, places, read = self._model, perf_counter(), {}, [], []
         for i, exchange in enumerate(exchanges):
             try:
-                read.append(self._read(exchange))
+                read.append(self._read(exchange, model))
                 places.append(i)
             except Exception as error:
                 verdicts[i] = self._failed(exchange, error)
         try:
-            judged = self._judge_many([account for account, _, _ in read], add_many(read))
+            judged = self._judge_many([account for account, _, _ in read], add_many(read), model)
             verdicts.update(zip(places, judged, strict=True))
         except Exception as error:
             verdicts.update({i: self._failed(exchanges[i], error) for i in places})
@@ -196,21 +229,22 @@ class Monitor:
     def verdict(self, account: str) -> Verdict | None:
         """The verdict on an account as it is now, without an exchange; None if nothing is known of it."""
         seen = self.store.get(account)
-        return self._judge(account, seen, asked=True) if seen is not None else None
+        return self._judge(account, seen, self._model, asked=True) if seen is not None else None
 
-    def _read(self, exchange: Mapping[str, Any] | Exchange) -> tuple[str, int, Contributions]:
+    def _read(self, exchange: Mapping[str, Any] | Exchange, model: _Model) -> tuple[str, int, Contributions]:
         """Account, identity and contribution of an exchange."""
         known = exchange if isinstance(exchange, Exchange) else parse(exchange)
         name = known.exchange_id
         identity = int(hash_spans(np.frombuffer(name, np.uint8), np.array([0, len(name)], np.int64))[0])
-        return known.account_id, identity, read_parsed(known, self.scorer.head)
+        return known.account_id, identity, read_parsed(known, model.scorer.head)
 
     def _observe(self, exchange: Mapping[str, Any] | Exchange) -> Verdict:
-        account, identity, rows = self._read(exchange)
+        model = self._model
+        account, identity, rows = self._read(exchange, model)
         seen = self.store.add(account, identity, rows)
         if not seen.new:
             self._count("duplicates")
-        return self._judge(account, seen)
+        return self._judge(account, seen, model)
 
     def _failed(self, exchange: Mapping[str, Any] | Exchange, error: Exception) -> Verdict:
         """The verdict where there is none, and why."""
@@ -226,20 +260,20 @@ class Monitor:
         if self.listener:
             self._tell(verdict, perf_counter() - began)
 
-    def _judge(self, account: str, seen: Seen, asked: bool = False) -> Verdict:
+    def _judge(self, account: str, seen: Seen, model: _Model, asked: bool = False) -> Verdict:
         rows = _rows(seen)
         if not rows:
-            return Verdict(account, self.scorer.bundle_id, LEVELS[0])
+            return Verdict(account, model.scorer.bundle_id, LEVELS[0])
         features = compute(seen.windows if len(rows) == len(HORIZONS) else seen.windows[rows])
-        return self._verdict(account, seen, rows, features, self.scorer.score(features).tolist(), asked)[0]
+        return self._verdict(account, seen, rows, features, model.scorer.score(features).tolist(), model, asked)[0]
 
-    def _judge_many(self, accounts: Sequence[str], seen: Sequence[Seen]) -> list[Verdict]:
+    def _judge_many(self, accounts: Sequence[str], seen: Sequence[Seen], model: _Model) -> list[Verdict]:
         """Verdicts in this order, all windows scored at once; how an account stands follows from those before."""
         rows = [_rows(one) for one in seen]
         if not any(rows):
-            return [Verdict(account, self.scorer.bundle_id, LEVELS[0]) for account in accounts]
+            return [Verdict(account, model.scorer.bundle_id, LEVELS[0]) for account in accounts]
         features = compute(np.concatenate([one.windows[of_one] for one, of_one in zip(seen, rows, strict=True)]))
-        scores = self.scorer.score(features).tolist()
+        scores = model.scorer.score(features).tolist()
         verdicts, at = [], 0
         standings: dict[str, Standing] = {}
         for account, one, of_one in zip(accounts, seen, rows, strict=True):
@@ -247,7 +281,7 @@ class Monitor:
                 self._count("duplicates")
             one = one._replace(standing=standings.get(account, one.standing))
             span = slice(at, at + len(of_one))
-            verdict, standings[account] = self._verdict(account, one, of_one, features[span], scores[span])
+            verdict, standings[account] = self._verdict(account, one, of_one, features[span], scores[span], model)
             verdicts.append(verdict)
             at = span.stop
         return verdicts
@@ -259,10 +293,11 @@ class Monitor:
         rows: list[int],
         features: NDArray[np.float32],
         scores: list[float],
+        model: _Model,
         asked: bool = False,
     ) -> tuple[Verdict, Standing]:
         """The verdict on windows ``rows`` of an account, and how it stands now."""
-        verdict = Verdict(account, self.scorer.bundle_id, LEVELS[0])
+        verdict = Verdict(account, model.scorer.bundle_id, LEVELS[0])
         if not rows:
             return verdict, seen.standing
         n = seen.windows[:, _N].tolist()
@@ -273,15 +308,17 @@ class Monitor:
         verdict.window, verdict.score = HORIZONS[rows[best]], scores[best]
         verdict.n_exchanges = n[rows[best]]
         verdict._first_us, verdict._last_us = int(window[_FIRST]), int(window[_LAST])
-        verdict._scorer, verdict._features = self.scorer, features[best]
-        return verdict, self._level(verdict, seen, scores[best] if enough else 0.0, asked)
+        verdict._scorer, verdict._features = model.scorer, features[best]
+        return verdict, self._level(verdict, seen, scores[best] if enough else 0.0, model.thresholds, asked)
 
-    def _level(self, verdict: Verdict, seen: Seen, score: float, asked: bool) -> Standing:
+    def _level(
+        self, verdict: Verdict, seen: Seen, score: float, thresholds: tuple[float, float], asked: bool
+    ) -> Standing:
         """The level by policy and by campaign; whether to alert, and what changed is kept, unless one only asked. How
         the account stands for the store."""
         before, time_us = seen.standing, verdict._last_us
         verdict.previous = LEVELS[before.level]
-        now = self.policy.after(score, before, self._thresholds, time_us)
+        now = self.policy.after(score, before, thresholds, time_us)
         verdict.campaign_id, convicted = self._convicted.get(verdict.account_id, ("", 0))
         if convicted > now.level:
             now = now._replace(level=convicted, since_us=max(time_us, now.since_us))

@@ -94,6 +94,27 @@ class Scorer:
         """
         return cls(bundles.load(path))
 
+    def reload(self, path: str | Path | None = None) -> Self:
+        """The scorer of what is in its directory, or another, now: this one where that is the same bundle.
+
+        A scorer itself never changes: verdicts and scores of one keep to its bundle. Raises ``BundleError`` as ``load``
+        does, and where the model does not run.
+        """
+        place = self.bundle.path if path is None else Path(path)
+        if place == self.bundle.path and bundles.stated_id(place) == self.bundle_id:
+            return self
+        return type(self).load(place)._tried()
+
+    def _tried(self) -> Self:
+        """Itself, its model run once."""
+        try:
+            self.score(self.bundle.baseline)
+        except Exception as error:  # onnxruntime's own
+            raise BundleError(
+                f"bundle {self.bundle.path}: model.onnx does not run ({type(error).__name__}); export it again"
+            ) from None
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as the directory of its bundle, which is read and checked again."""
         return type(self).load, (self.bundle.path.resolve(),)
@@ -246,6 +267,4 @@ def _sentence(feature: Feature, value: float | None, honest: Sequence[float | No
 
 def verify(path: str | Path | None = None) -> bundles.Bundle:
     """Check a bundle as ``Scorer.load`` does and run its model once; what ``fingerprint verify`` calls."""
-    scorer = Scorer.load(path)
-    scorer.score(scorer.bundle.baseline)
-    return scorer.bundle
+    return Scorer.load(path)._tried().bundle

@@ -31,6 +31,7 @@ from fingerprint.stores.memory import MemoryStore
 __all__: list[str] = []
 
 _LOOK_S: Final = 1.0  # from look to look at the file of campaigns
+_RELOAD_S: Final = 3.0  # and at the bundle
 
 
 class _Stopped(Exception):
@@ -86,15 +87,38 @@ class _Convictions:
             say(f"fingerprint: --campaigns: {error}; what was known before stays")
 
 
+class _Bundle:
+    """The directory of the bundle: what is new in it is taken over."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor, self._due, self._told = monitor, time.monotonic() + _RELOAD_S, ""
+
+    def look(self) -> None:
+        """Take over another bundle. What cannot be taken is told once, and the old one goes on."""
+        if (now := time.monotonic()) < self._due:
+            return
+        self._due, before = now + _RELOAD_S, self._monitor.scorer.bundle_id
+        try:
+            changed, trouble = self._monitor.reload(), ""
+        except (FingerprintError, OSError) as error:
+            changed, trouble = False, str(error)
+        if changed:
+            say(f"bundle {self._monitor.scorer.bundle_id} from now on, {before} until now; accounts stay as known")
+        if trouble and trouble != self._told:
+            say(f"fingerprint: --bundle: {trouble}; bundle {before} goes on")
+        self._told = trouble
+
+
 class _Watch:
     """Exchanges in, lines out."""
 
-    def __init__(self, monitor: Monitor, campaigns: Path | None, every: bool) -> None:
+    def __init__(self, monitor: Monitor, campaigns: Path | None, every: bool, reloading: bool) -> None:
         self.monitor, self._every = monitor, every
         self.rejects = _Counted(monitor.counts)
         self.exchanges, self.unjudged, self.signal = 0, 0, 0
         self.changes: Counter[str] = Counter()
         self._convictions = _Convictions(campaigns, monitor) if campaigns else None
+        self._bundle = _Bundle(monitor) if reloading else None
         self._at_first = Counter(monitor.store.counts)  # a snapshot brings those of earlier runs
 
     def between(self) -> None:
@@ -103,6 +127,8 @@ class _Watch:
             raise _Stopped
         if self._convictions:
             self._convictions.look()
+        if self._bundle:
+            self._bundle.look()
 
     def take(self, exchange: Exchange) -> None:
         """One more exchange."""
@@ -228,7 +254,10 @@ def watch(
         typer.Option("--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on 127.0.0.1."),
     ] = None,
 ) -> None:
-    """Follow traffic as it comes and write a line whenever the level of an account changes."""
+    """Follow traffic as it comes and write a line whenever the level of an account changes.
+
+    A new bundle in the folder of --bundle is taken over within seconds.
+    """
     began = time.perf_counter()
     with one_line_errors():
         if sys.stdout is None:
@@ -239,7 +268,7 @@ def watch(
         with ExitStack() as open_:
             store = _store(redis, snapshot, scorer.bundle_id, [file, str(campaigns)])
             open_.callback(store.close)
-            watching = _Watch(Monitor(scorer, store), campaigns, every)
+            watching = _Watch(Monitor(scorer, store), campaigns, every, bundle is not None)
             if metrics_port is not None:
                 pages = needed("fingerprint.integrations.metrics", "metrics")
                 open_.callback(pages.serve_metrics(watching.monitor, metrics_port).close)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pickle
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from builders import exchange, exchanges, window_of
 from fuzz import mutated
-from toy_bundle import toy_bundle
+from toy_bundle import toy_bundle, write_manifest
 from toy_run import CANARY, disguises, everything_said
 
 from fingerprint import Scorer, Window, features
@@ -553,3 +554,115 @@ def test_mutated_records_raise_nothing_and_are_counted(scorer: Scorer) -> None:
     assert not [name for name in monitor.counts if name.startswith("error:")]
     assert growth(monitor) <= (50, 80)
     assert said == [""]
+
+
+def stricter(folder: Path, **change: Any) -> Path:
+    """The toy bundle with thresholds that a share of a half does not reach, or with another change."""
+    path = toy_bundle(folder)
+    manifest = json.loads((path / "manifest.json").read_text())
+    write_manifest(path, manifest | {"thresholds": {"review": 0.6, "act": 0.9}} | change)
+    return path
+
+
+def test_another_bundle_is_taken_over_with_all_that_is_known(bundle: Path, tmp_path: Path) -> None:
+    place = tmp_path / "bundle"
+    shutil.copytree(bundle, place)
+    monitor = Monitor(Scorer.load(place), policy=Policy(hold_s=0, hysteresis=0))
+    assert levels(monitor, [sent(i, i % 2 == 0) for i in range(20)])[-1] == "review"
+    first = monitor.scorer
+    assert not monitor.reload()
+    assert monitor.scorer is first
+    shutil.rmtree(place)
+    new = stricter(place)
+    assert monitor.reload()
+    verdict = monitor.observe(sent(20, False))
+    assert (verdict.level, verdict.previous, verdict.n_exchanges) == ("allow", "review", 21)
+    assert verdict.bundle_id == Scorer.load(new).bundle_id != first.bundle_id
+    assert not monitor.reload()
+    assert monitor.counts["reloads"] == 1
+    assert monitor.reload(bundle), "from another directory"
+    assert monitor.scorer.bundle_id == first.bundle_id
+    assert not monitor.reload(), "which is looked at from then on"
+
+
+def test_a_verdict_keeps_to_the_bundle_that_made_it(bundle: Path, tmp_path: Path) -> None:
+    monitor = Monitor(Scorer.load(bundle))
+    verdict = [monitor.observe(sent(i)) for i in range(10)][-1]
+    other = toy_bundle(tmp_path / "b", typical={"logprobs_share": [0.0, 0.25, 1.0]})
+    assert monitor.reload(other)
+    assert verdict.reasons[0]["typical"] == 0.0
+    later = monitor.verdict(verdict.account_id)
+    assert later is not None
+    assert later.reasons[0]["typical"] == 0.25
+
+
+def test_the_policys_thresholds_stay(bundle: Path, tmp_path: Path) -> None:
+    monitor = Monitor(Scorer.load(bundle), policy=Policy(review=0.3))
+    assert monitor.reload(stricter(tmp_path / "b"))
+    assert levels(monitor, [sent(i, i % 2 == 0) for i in range(20)])[-1] == "review"
+
+
+def test_what_cannot_be_taken_over_leaves_all_as_it_was(bundle: Path, tmp_path: Path) -> None:
+    monitor = Monitor(Scorer.load(bundle))
+    scorer = monitor.scorer
+    refused = [
+        (tmp_path / "none", "expected a bundle directory"),
+        (stricter(tmp_path / "other", feature_set="0123456789ab"), "expected feature set"),
+        (stricter(tmp_path / "odd", thresholds={"review": 2.0, "act": 3.0}), "expected thresholds"),
+    ]
+    for path, why in refused:
+        with pytest.raises(BundleError, match=why):
+            monitor.reload(path)
+    assert monitor.scorer is scorer
+    assert monitor.observe(sent(0)).bundle_id == scorer.bundle_id
+    assert monitor.counts["reloads"] == 0
+
+
+def test_a_model_that_does_not_run_is_not_taken_over(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor = Monitor(Scorer.load(bundle))
+    other, before = stricter(tmp_path / "b"), monitor.scorer
+
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "score", broken)
+        with pytest.raises(BundleError, match=r"model\.onnx does not run \(RuntimeError\)"):
+            monitor.reload(other)
+    assert monitor.scorer is before
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_each_exchange_is_judged_by_one_bundle_while_bundles_change(bundle: Path, tmp_path: Path, many: bool) -> None:
+    """At a score of a half the level says whose thresholds were taken; it must be those of the bundle named."""
+    other = stricter(tmp_path / "b")
+    expected = {Scorer.load(bundle).bundle_id: "review", Scorer.load(other).bundle_id: "allow"}
+    monitor = Monitor(Scorer.load(bundle), policy=Policy(hold_s=0, hysteresis=0, least=1))
+    found: list[Verdict] = []
+    done = threading.Event()
+
+    def serve(worker: int) -> list[Verdict]:
+        seen, i = [], 0
+        while not done.is_set():
+            records = [
+                sent(i + k, k % 2 == 0, account_id=f"w{worker}-{i}", exchange_id=f"{worker}-{i + k}") for k in (0, 1)
+            ]
+            verdicts = monitor.observe_many(records) if many else [monitor.observe(record) for record in records]
+            seen.append(verdicts[1])
+            i += 2
+        return seen
+
+    with ThreadPoolExecutor(3) as pool:
+        serving = [pool.submit(serve, worker) for worker in range(3)]
+        try:
+            for i in range(40):
+                assert monitor.reload(bundle if i % 2 else other)
+        finally:
+            done.set()
+        for one in serving:
+            found += one.result()
+    assert {verdict.bundle_id for verdict in found} == set(expected)
+    assert all(verdict.level == expected[verdict.bundle_id] for verdict in found)
+    assert monitor.counts["reloads"] == 40

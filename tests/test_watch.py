@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -66,7 +67,7 @@ class Watching:
 def start(tmp_path: Path, bundle: Path) -> Iterator[Callable[..., Watching]]:
     running: list[Watching] = []
 
-    def begin(*arguments: object, stdin: int = subprocess.DEVNULL) -> Watching:
+    def begin(*arguments: object, stdin: int = subprocess.DEVNULL, bundle: Path = bundle) -> Watching:
         folder = tmp_path / f"said{len(running)}"
         folder.mkdir()
         running.append(Watching(folder, *arguments, "--bundle", bundle, stdin=stdin))
@@ -363,3 +364,29 @@ def test_a_reader_that_goes_away(tmp_path: Path, bundle: Path) -> None:
 
 def test_the_readme_shows_it() -> None:
     assert "fingerprint watch " in (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+
+
+def test_a_new_bundle_is_taken_over_and_a_damaged_one_is_not(
+    tmp_path: Path, bundle: Path, start: Callable[..., Watching]
+) -> None:
+    """The account's nine exchanges before the change count for the bundle after it."""
+    place, path = tmp_path / "bundle", tmp_path / "t.jsonl"
+    shutil.copytree(bundle, place)
+    path.write_bytes(records("a", 9))
+    watching = start(path, "--all", bundle=place)
+    watching.changes(9)
+    other = toy_bundle(tmp_path / "other", typical={"logprobs_share": [0.0, 0.1, 1.0]})
+    old, new = (json.loads((folder / "manifest.json").read_text())["bundle_id"] for folder in (place, other))
+    place.rename(tmp_path / "bundle.previous")
+    other.rename(place)
+    watching.until(lambda: f"bundle {new} from now on, {old} until now; accounts stay as known" in watching.said())
+    append(path, records("a", 1, first=9))
+    assert watching.changes(10)[-1] == ("a", "allow", "act")
+    assert [line["bundle_id"] for line in watching.lines()] == [old] * 9 + [new]
+    (place / "manifest.json").write_text("{")
+    watching.until(lambda: f"manifest.json is not JSON; copy the bundle again; bundle {new} goes on" in watching.said())
+    append(path, records("b", 1))
+    watching.changes(11)
+    assert watching.lines()[-1]["bundle_id"] == new
+    assert watching.end() == 130
+    assert watching.said().count("goes on") == 1

@@ -166,7 +166,7 @@ def soak(scorer: Scorer, exchanges: int, accounts: int = 20_000, looks: int = 10
     for i in range(exchanges):
         account = int(accounts * rng.random() ** 2)
         verdict = store.add(f"account-{account}", i + 1, _at(one, (START_S + i) * 1_000_000, i))
-        monitor._judge(f"account-{account}", verdict)
+        monitor._judge(f"account-{account}", verdict, monitor._model)
         if (i + 1) % (exchanges // looks) == 0:
             seen.append(_resident())
     return {"resident": seen, "seconds": time.perf_counter() - began, "evicted": store.counts["evicted"]}

@@ -65,6 +65,7 @@ def _of_monitor(meter: Meter, monitor: Monitor) -> None:
         ("duplicates", "Exchanges whose id was known."),
         ("alerts", "Verdicts that people should be told of."),
         ("alerts_over_budget", "Alerts that were kept back: the hour had its number of them."),
+        ("reloads", "Bundles that were taken over."),
     ):
         callback = _one(lambda key=key: monitor.counts[key])  # type: ignore[misc]
         meter.create_observable_counter(f"fingerprint.{key}", [callback], description=told)

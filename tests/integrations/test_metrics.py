@@ -61,6 +61,7 @@ def check(found: Samples, monitor: Monitor) -> None:
         ("duplicates", ""): 1,
         ("alerts", ""): 1,
         ("alerts_over_budget", ""): 1,
+        ("reloads", ""): 0,
         ("accounts", ""): len(monitor.store),
         ("store_evictions", ""): monitor.store.counts["evicted"],
         ("store_forgotten", ""): 0,

@@ -17,6 +17,8 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from fingerprint import BundleError
+from fingerprint.delivery import pull
 from training.config import RunConfig
 from training.evaluate import evaluate
 from training.export import check_parity, to_onnx, write_bundle
@@ -132,6 +134,12 @@ def test_the_challenger_loads_back_and_scores_as_the_model_does(
     assert loaded.SerializeToString() == written.onnx_bytes
     found = mlflow.pyfunc.load_model("models:/fingerprint@challenger").predict({"features": matrix.X})
     assert np.abs(found["probability"][:, 0] - model.probability(matrix.X)).max() < 1e-6
+
+
+def test_serving_finds_the_bundle_where_it_is_registered(written: Written, tmp_path: Path) -> None:
+    """This one names no features, so it is found and then refused."""
+    with pytest.raises(BundleError, match=f"version {written.tracked.version} of fingerprint: .* feature set"):
+        pull(written.tracked.uri, tmp_path / "bundle", "fingerprint", "challenger")
 
 
 def test_logging_is_quiet_and_put_back() -> None:
