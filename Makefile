@@ -15,7 +15,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fingerprint needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	@echo "setup: creating $(VENV) and installing the locked dependencies (about a minute)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -24,7 +24,7 @@ litellm: $(LITELLM)/.ready  ## make .venv-litellm, in which the tests of fingerp
 $(LITELLM)/.ready: requirements-litellm.lock
 	@echo "litellm: creating $(LITELLM): LiteLLM's proxy and the tools of $(VENV) need different versions of rich"
 	@$(PYTHON) -m venv $(LITELLM)
-	@$(LITELLM)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-litellm.lock
+	@$(LITELLM)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements-litellm.lock
 	@touch $@
 
 demo: setup      ## world, features, training, tracking, export, held-out scores: the main job on a small world
