@@ -83,12 +83,13 @@ def communities(links: Links, accounts: int) -> list[NDArray[np.int64]]:
 
 
 def joined(links: Links, groups: list[NDArray[np.int64]], convicted: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """The groups, those of ``convicted`` (bool[g]) that are tied to each other as one is within itself made one.
+    """The groups, those of ``convicted`` (bool[g]) that are tied to each other as one is within itself made one, again
+    and again: what is tied to no single piece may be tied to several that became one.
 
     Communities do not grow with the traffic, so a large campaign comes in pieces; among convicted groups there are few
     honest accounts left that could glue two campaigns together.
     """
-    sizes = np.array([len(members) for members in groups])
+    sizes = np.array([len(members) for members in groups], np.float64)
     group = np.full(1 + int(max(links.b.max(initial=0), max(members[-1] for members in groups))), -1)
     for number in np.flatnonzero(convicted):
         group[groups[number]] = number
@@ -96,11 +97,23 @@ def joined(links: Links, groups: list[NDArray[np.int64]], convicted: NDArray[np.
     between = np.flatnonzero((one != other) & (one >= 0) & (other >= 0))
     edges = (_weights(links)[between], (one[between], other[between]))
     half = sparse.csr_matrix(edges, shape=(len(groups), len(groups)))
-    weight = (half + half.T).tocoo()
-    tied = weight.data >= JOINED * np.minimum(sizes[weight.row], sizes[weight.col])
-    kept = sparse.csr_matrix((weight.data[tied], (weight.row[tied], weight.col[tied])), shape=weight.shape)
-    label = csgraph.connected_components(kept, directed=False)[1]
+    label = _tied_together((half + half.T).tocsr(), sizes)
     parts: dict[int, list[NDArray[np.int64]]] = {}
     for part_of, members in zip(label.tolist(), groups, strict=True):
         parts.setdefault(part_of, []).append(members)
     return sorted((np.sort(np.concatenate(part)) for part in parts.values()), key=lambda part: int(part[0]))
+
+
+def _tied_together(weight: sparse.csr_matrix, sizes: NDArray[np.float64]) -> NDArray[np.int64]:
+    """What each group became part of: int64[g]; ``weight`` of links between groups, ``sizes`` in accounts."""
+    label = np.arange(len(sizes))
+    while True:
+        pairs = weight.tocoo()
+        tied = (pairs.row != pairs.col) & (pairs.data >= JOINED * np.minimum(sizes[pairs.row], sizes[pairs.col]))
+        kept = sparse.csr_matrix((pairs.data[tied], (pairs.row[tied], pairs.col[tied])), shape=pairs.shape)
+        count, part = csgraph.connected_components(kept, directed=False)
+        if count == len(sizes):
+            return label
+        label = part[label].astype(np.int64)
+        members = sparse.csr_matrix((np.ones(len(part)), (part, np.arange(len(part)))), shape=(count, len(part)))
+        weight, sizes = (members @ weight @ members.T).tocsr(), np.bincount(part, sizes, count)

@@ -130,3 +130,15 @@ def test_only_convicted_groups_are_joined() -> None:
     """An honest group with as many links to a campaign stays by itself."""
     assert pieces(40, [True, False, True]) == [list(range(10)), list(range(10, 20)), list(range(20, 30))]
     assert pieces(40, [False] * 3) == [list(range(10)), list(range(10, 20)), list(range(20, 30))]
+
+
+def test_what_is_tied_to_no_piece_may_be_tied_to_several_that_became_one() -> None:
+    """Twelve links to each of two pieces: 36 of weight, below 60 for ten accounts; 72 to both together."""
+    rng = np.random.default_rng(5)
+    rings = [range(0, 10), range(10, 20), range(20, 30)]
+    edges = [edge for members in rings for edge in ring(members, rng)]
+    edges += [(i % 10, 10 + (i * 3) % 10, 0, 1.0, RARE) for i in range(20)]
+    third = [(first + i % 10, 20 + (i * 3) % 10, 0, 1.0, RARE) for first in (0, 10) for i in range(12)]
+    groups, all_of_them = [np.array(members) for members in rings], np.ones(3, bool)
+    assert [len(part) for part in joined(links_of(edges + third), groups, all_of_them)] == [30]
+    assert [len(part) for part in joined(links_of(edges + third[:12]), groups, all_of_them)] == [20, 10]
