@@ -116,4 +116,4 @@ def _tied_together(weight: sparse.csr_matrix, sizes: NDArray[np.float64]) -> NDA
             return label
         label = part[label].astype(np.int64)
         members = sparse.csr_matrix((np.ones(len(part)), (part, np.arange(len(part)))), shape=(count, len(part)))
-        weight, sizes = (members @ weight @ members.T).tocsr(), np.bincount(part, sizes, count)
+        weight, sizes = (members @ weight @ members.T).tocsr(), np.bincount(part, sizes, count).astype(np.float64)
