@@ -38,6 +38,7 @@ class Server:
             with suppress(redis.ConnectionError), self.client(**client) as one:
                 if one.ping():
                     return self
+        self.kill()
         raise AssertionError((self.directory / "log").read_text())
 
     def client(self, **options: str) -> redis.Redis:

@@ -5,6 +5,7 @@ import ipaddress
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def free_cluster_port() -> int:
+    """One whose bus port, 10,000 higher, is a port and free as well."""
+    for port in range(20_000, 50_000, 7):
+        with socket.socket() as one, socket.socket() as bus, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + 10_000))
+            return port
+    raise AssertionError("no two ports are free")
 
 
 def works(store: RedisStore, count: int = 40) -> None:
@@ -86,7 +97,7 @@ def test_tls(tmp_path: Path) -> None:
 
 def test_a_cluster(tmp_path: Path) -> None:
     """One node that has all slots; the client follows the rules of clusters."""
-    port = free_port()
+    port = free_cluster_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes"]
     with Server(tmp_path, *options).start() as server:
         with server.client() as client:
