@@ -396,7 +396,7 @@ def bench(
     if part is Part.serving:
         from training.bench_serving import bench_serving
 
-        told = "bench serving --out docs/benchmarks-serving.md"
+        told = f"bench serving --accounts {accounts} --soak {soak} --out docs/benchmarks-serving.md"
         text = report(bench_serving(bundle, accounts, soak), load_bundle(bundle).bundle_id, told)
     else:
         text = report(measure(bundle, rows), load_bundle(bundle).bundle_id)
