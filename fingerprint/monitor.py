@@ -9,7 +9,6 @@ a policy. It is never in the way: whatever goes wrong inside is counted and logg
 ``stores``), levels over time (``policy``), web frameworks (``integrations``).
 """
 
-import asyncio
 import logging
 import threading
 from collections import Counter
@@ -224,6 +223,8 @@ class Monitor:
         """``observe`` for asyncio: in a thread, where the store may wait for a network."""
         if isinstance(self.store, MemoryStore):
             return self.observe(exchange)
+        import asyncio  # not for those who never wait
+
         return await asyncio.to_thread(self.observe, exchange)
 
     def verdict(self, account: str) -> Verdict | None:
@@ -261,7 +262,7 @@ class Monitor:
             self._tell(verdict, perf_counter() - began)
 
     def _judge(self, account: str, seen: Seen, model: _Model, asked: bool = False) -> Verdict:
-        rows = _rows(seen)
+        rows = seen.distinct()
         if not rows:
             return Verdict(account, model.scorer.bundle_id, LEVELS[0])
         features = compute(seen.windows if len(rows) == len(HORIZONS) else seen.windows[rows])
@@ -269,7 +270,7 @@ class Monitor:
 
     def _judge_many(self, accounts: Sequence[str], seen: Sequence[Seen], model: _Model) -> list[Verdict]:
         """Verdicts in this order, all windows scored at once; how an account stands follows from those before."""
-        rows = [_rows(one) for one in seen]
+        rows = [one.distinct() for one in seen]
         if not any(rows):
             return [Verdict(account, model.scorer.bundle_id, LEVELS[0]) for account in accounts]
         features = compute(np.concatenate([one.windows[of_one] for one, of_one in zip(seen, rows, strict=True)]))
@@ -327,24 +328,25 @@ class Monitor:
             return before
         rose = now.level > before.level
         if self.policy.due(now, before, time_us) and (rose or self._alerts.left(time_us)):
-            now = self._alert(verdict, now, rose)
+            return self._alert(verdict, now, rose)
         if now._replace(since_us=0) != before._replace(since_us=0) or now.since_us - before.since_us > _REFRESH_US:
             self.store.stand(verdict.account_id, now)
             return now
         return before
 
     def _alert(self, verdict: Verdict, now: Standing, rose: bool) -> Standing:
-        """An alert, if there is one left, and if no other exchange of the account at the same time made it."""
+        """An alert, if there is one left, and if no other exchange of the account at the same time made it; kept."""
         account, time_us = verdict.account_id, verdict._last_us
         with self._alerting:
             other = self.store.get(account)
             if other is not None and not self.policy.due(now, other.standing, time_us):
-                return now._replace(alerted=other.standing.alerted, alerted_us=other.standing.alerted_us)
-            verdict.alert = self._alerts.take(time_us)
-            if verdict.alert or rose:
-                self._count("alerts" if verdict.alert else "alerts_over_budget")
-            if verdict.alert:
+                now = now._replace(alerted=other.standing.alerted, alerted_us=other.standing.alerted_us)
+            elif self._alerts.take(time_us):
+                verdict.alert = True
+                self._count("alerts")
                 now = now._replace(alerted=now.level, alerted_us=time_us)
+            elif rose:
+                self._count("alerts_over_budget")
             self.store.stand(account, now)
         return now
 
@@ -369,9 +371,3 @@ class Monitor:
     def close(self) -> None:
         """Close the store."""
         self.store.close()
-
-
-def _rows(seen: Seen) -> list[int]:
-    """The windows to score: those with exchanges, each once (with equal counts they are the same)."""
-    n = seen.windows[:, _N].tolist()
-    return [i for i, count in enumerate(n) if count and (i == 0 or count != n[i - 1])]

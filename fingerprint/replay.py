@@ -64,9 +64,7 @@ def replay(
         for i in range(len(batch.time_us)):
             code = int(batch.account[i])
             seen = store.add(names[code], int(batch.identity[i]), rows.take(slice(i, i + 1)))
-            n = seen.windows[:, _N]
-            new = np.r_[True, n[1:] != n[:-1]] & (n >= least)
-            highest.add(code, seen.windows[new])
+            highest.add(code, seen.windows[[k for k in seen.distinct() if seen.windows[k, _N] >= least]])
         told(len(batch.time_us))
     highest.score()
     found = {code: known.windows[-1] for code, name in enumerate(names) if (known := store.get(name))}

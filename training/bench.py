@@ -35,7 +35,17 @@ from fingerprint.readers import Rejects, read
 from training.world import make_world
 from training.world.settings import load as load_world
 
-__all__ = ["Row", "bench", "booster_beside", "exchange_of", "one_row", "reasons_of_one_row", "report"]
+__all__ = [
+    "Row",
+    "bench",
+    "booster_beside",
+    "exchange_of",
+    "median_us",
+    "one_row",
+    "reasons_of_one_row",
+    "report",
+    "start_row",
+]
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ def booster_beside(bundle: Path) -> Path:
     return bundle.parent / f"{bundle.name}.booster.txt"
 
 
-def _median_us(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+def median_us(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     """Median and 99th percentile of the time of ``call`` in microseconds, after a tenth of warm-up."""
     for _ in range(repeats // 10 + 1):
         call()
@@ -69,16 +79,16 @@ def _median_us(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
 def one_row(scorer: Scorer, booster: lightgbm.Booster, row: np.ndarray[Any, Any]) -> tuple[float, float, float]:
     """p50 of scoring one row by the bundle and by ``Booster.predict``, and p99 of the bundle, in microseconds."""
     row = np.ascontiguousarray(row.reshape(1, -1), np.float32)
-    ours, p99 = _median_us(lambda: scorer.score(row), 5000)
-    peer, _ = _median_us(lambda: booster.predict(row, num_threads=1), 500)
+    ours, p99 = median_us(lambda: scorer.score(row), 5000)
+    peer, _ = median_us(lambda: booster.predict(row, num_threads=1), 500)
     return ours, peer, p99
 
 
 def reasons_of_one_row(scorer: Scorer, booster: lightgbm.Booster, row: np.ndarray[Any, Any]) -> tuple[float, float]:
     """p50 of the reasons of one row, and of ``Booster.predict(pred_contrib=True)`` of it, in microseconds."""
     row = np.ascontiguousarray(row.reshape(1, -1), np.float32)
-    ours, _ = _median_us(lambda: scorer.reasons(row), 1000)
-    peer, _ = _median_us(lambda: booster.predict(row, pred_contrib=True, num_threads=1), 1000)
+    ours, _ = median_us(lambda: scorer.reasons(row), 1000)
+    peer, _ = median_us(lambda: booster.predict(row, pred_contrib=True, num_threads=1), 1000)
     return ours, peer
 
 
@@ -179,8 +189,8 @@ def _serving_rows(scorer: Scorer, booster: lightgbm.Booster) -> list[Row]:
     vectorizer = HashingVectorizer(n_features=2**16, ngram_range=(1, 2))
     for size, asked in ((320, "<= 40 µs"), (16 * 1024, "<= 400 µs")):
         exchange = exchange_of(size)
-        ours, p99 = _median_us(lambda e=exchange: features(window.update(scorer.read(e, after=window))), 3000)  # type: ignore[misc]
-        peer, _ = _median_us(lambda e=exchange: vectorizer.transform([e["prompt"]]), 300)  # type: ignore[misc]
+        ours, p99 = median_us(lambda e=exchange: features(window.update(scorer.read(e, after=window))), 3000)  # type: ignore[misc]
+        peer, _ = median_us(lambda e=exchange: vectorizer.transform([e["prompt"]]), 300)  # type: ignore[misc]
         rows.append(
             Row(
                 f"read one exchange of {size:,} bytes, update its window, compute features",
@@ -194,8 +204,12 @@ def _serving_rows(scorer: Scorer, booster: lightgbm.Booster) -> list[Row]:
 
 
 def _start_row(bundle: Path) -> Row:
-    """Import and load in a fresh interpreter, kernels already compiled on disk."""
-    ours = f"import fingerprint; fingerprint.Scorer.load({str(bundle)!r})"
+    code = f"import fingerprint; fingerprint.Scorer.load({str(bundle)!r})"
+    return start_row("import and load the bundle, warm", code, "<= 1.5 s")
+
+
+def start_row(what: str, ours: str, asked: str) -> Row:
+    """A statement in a fresh interpreter, kernels already compiled on disk, beside importing the libraries."""
 
     def seconds(code: str) -> float:
         times = []
@@ -207,11 +221,11 @@ def _start_row(bundle: Path) -> Row:
 
     both, libraries = seconds(ours), seconds("import numpy, numba, onnxruntime")
     return Row(
-        "import and load the bundle, warm",
+        what,
         f"{both:.2f} s",
         f"import numpy, numba, onnxruntime: {libraries:.2f} s",
         f"{libraries / both:.2f}x",
-        "<= 1.5 s",
+        asked,
     )
 
 

@@ -33,7 +33,7 @@ from fingerprint.features import compute
 from fingerprint.kernels.layout import W
 from fingerprint.monitor import Monitor
 from fingerprint.stores.memory import MemoryStore
-from training.bench import Row, booster_beside, exchange_of, one_row
+from training.bench import Row, booster_beside, exchange_of, median_us, one_row, start_row
 
 __all__ = ["bench_serving", "fill", "observed", "soak"]
 
@@ -65,18 +65,15 @@ def _observe_rows(scorer: Scorer) -> list[Row]:
     vectorizer, rows = HashingVectorizer(n_features=2**16, ngram_range=(1, 2)), []
     for size, asked in ((320, "p50 <= 60 µs, p99 <= 250 µs, >= 12,000/s"), (16 * 1024, "p50 <= 500 µs")):
         times = observed(Monitor(scorer), size, 30_000)
-        text, peer = exchange_of(size)["prompt"], np.empty(300)
-        for i in range(len(peer)):
-            began = time.perf_counter_ns()
-            vectorizer.transform([text])
-            peer[i] = (time.perf_counter_ns() - began) / 1000
+        text = [exchange_of(size)["prompt"]]
+        peer, _ = median_us(lambda text=text: vectorizer.transform(text), 300)  # type: ignore[misc]
         p50, p99 = np.quantile(times, [0.5, 0.99])
         rows.append(
             Row(
                 f"`Monitor.observe`, prompts of {size:,} bytes, four horizons scored",
                 f"p50 {p50:.0f} µs, p99 {p99:.0f} µs, {1e6 / times.mean():,.0f}/s",
-                f"HashingVectorizer.transform alone: p50 {np.median(peer):.0f} µs",
-                f"{np.median(peer) / p50:.1f}x",
+                f"HashingVectorizer.transform alone: p50 {peer:.0f} µs",
+                f"{peer / p50:.1f}x",
                 asked,
             )
         )
@@ -115,12 +112,7 @@ def _compiled(booster: lightgbm.Booster, row: np.ndarray[Any, Any]) -> float | N
         model = treelite.frontend.from_lightgbm(booster)
         tl2cgen.export_lib(model, toolchain="gcc", libpath=str(library), params={})
         predictor = tl2cgen.Predictor(str(library), nthread=1)
-        times = np.empty(2_000)
-        for i in range(len(times)):
-            began = time.perf_counter_ns()
-            predictor.predict(tl2cgen.DMatrix(row))
-            times[i] = (time.perf_counter_ns() - began) / 1000
-    return float(np.median(times))
+        return median_us(lambda: predictor.predict(tl2cgen.DMatrix(row)), 2_000)[0]
 
 
 def _row_of(scorer: Scorer) -> Contributions:
@@ -207,27 +199,6 @@ def _memory_rows(accounts: int, exchanges: int) -> list[Row]:
     return rows
 
 
-def _start_row(bundle: Path) -> Row:
-    first = f"import fingerprint; fingerprint.Monitor.load({str(bundle)!r}).observe({exchange_of(320)!r})"
-    ours, libraries = _seconds(first), _seconds("import numpy, numba, onnxruntime")
-    return Row(
-        "import, load, first verdict, warm kernel cache",
-        f"{ours:.2f} s",
-        f"import numpy, numba, onnxruntime: {libraries:.2f} s",
-        f"{libraries / ours:.2f}x",
-        "<= 2.5 s",
-    )
-
-
-def _seconds(code: str) -> float:
-    def once() -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True)
-        return time.perf_counter() - began
-
-    return float(np.median([once() for _ in range(5)]))
-
-
 @contextmanager
 def _redis_server() -> Iterator[str | None]:
     """The address of a server of our own, without persistence; None where there is no redis-server."""
@@ -262,18 +233,14 @@ def _redis_rows(scorer: Scorer) -> list[Row]:
         monitor = Monitor(scorer, store)
         one = observed(monitor, 320, 20_000)
         batch = _batches(monitor)
-        pings = np.empty(5_000)
-        for i in range(len(pings)):
-            began = time.perf_counter_ns()
-            client.ping()
-            pings[i] = (time.perf_counter_ns() - began) / 1000
+        ping, _ = median_us(client.ping, 5_000)
         monitor.close()
-    peer = f"PING through redis-py: {1e6 / pings.mean():,.0f}/s"
+    peer = f"PING through redis-py: {1e6 / ping:,.0f}/s"
     return [
         Row("`Monitor.observe` over Redis on loopback, one at a time", f"{1e6 / one.mean():,.0f}/s", peer,
-            f"{pings.mean() / one.mean():.2f}x", ">= 4,000/s"),
+            f"{ping / one.mean():.2f}x", ">= 4,000/s"),
         Row("`Monitor.observe_many` over Redis, 100 at a time", f"{batch:,.0f}/s", peer,
-            f"{batch * pings.mean() / 1e6:.2f}x", ">= 4,000/s"),
+            f"{batch * ping / 1e6:.2f}x", ">= 4,000/s"),
     ]  # fmt: skip
 
 
@@ -300,9 +267,14 @@ def _batches(monitor: Monitor, count: int = 20_000, size: int = 100) -> float:
     return count / (time.perf_counter() - began)
 
 
+def _first_verdict(bundle: Path) -> Row:
+    first = f"import fingerprint; fingerprint.Monitor.load({str(bundle)!r}).observe({exchange_of(320)!r})"
+    return start_row("import, load, first verdict, warm kernel cache", first, "<= 2.5 s")
+
+
 def bench_serving(bundle: Path | None = None, accounts: int = 1_000_000, exchanges: int = 10_000_000) -> list[Row]:
     """Measure everything; `accounts` and `exchanges` of 0 leave out what takes minutes."""
     bundle = bundle or default_path()
     scorer = Scorer.load(bundle)
-    rows = [*_observe_rows(scorer), _score_row(scorer, bundle), *_redis_rows(scorer), _start_row(bundle)]
+    rows = [*_observe_rows(scorer), _score_row(scorer, bundle), *_redis_rows(scorer), _first_verdict(bundle)]
     return [*rows, *_memory_rows(accounts, exchanges)]

@@ -95,7 +95,7 @@ def joined(links: Links, groups: list[NDArray[np.int64]], convicted: NDArray[np.
         group[groups[number]] = number
     one, other = group[links.a], group[links.b]
     between = np.flatnonzero((one != other) & (one >= 0) & (other >= 0))
-    edges = (_weights(links)[between], (one[between], other[between]))
+    edges = (_weights(links.take(between)), (one[between], other[between]))
     half = sparse.csr_matrix(edges, shape=(len(groups), len(groups)))
     label = _tied_together((half + half.T).tocsr(), sizes)
     parts: dict[int, list[NDArray[np.int64]]] = {}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fingerprint.contribution import Contributions
 from fingerprint.errors import FingerprintError, WindowError
+from fingerprint.kernels.layout import AT
 
 __all__ = ["NOBODY", "MemoryStore", "RedisStore", "Seen", "Standing", "Store", "StoreError"]
 
@@ -54,6 +55,11 @@ class Seen(NamedTuple):
     windows: NDArray[np.int64]
     standing: Standing
     new: bool
+
+    def distinct(self) -> list[int]:
+        """The windows that hold exchanges, each once: horizons are suffixes, so equal counts are equal windows."""
+        n = self.windows[:, AT["n"]].tolist()
+        return [i for i, count in enumerate(n) if count and (i == 0 or count != n[i - 1])]
 
 
 class Store(Protocol):

@@ -27,7 +27,7 @@ def test_medians_are_of_the_call_after_a_warm_up() -> None:
         calls.append(0)
         time.sleep(0.001)
 
-    p50, p99 = module._median_us(call, 20)
+    p50, p99 = module.median_us(call, 20)
     assert len(calls) == 23
     assert 1000 <= p50 <= p99
 
@@ -53,7 +53,7 @@ def test_traffic_of_one_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_every_figure_stands_beside_its_peer(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "make_world", lambda out, settings: make_world(out, load("tiny")))
     monkeypatch.setattr(module, "_start_row", lambda bundle: Row("start", "1 s", "2 s", "2x", "<= 1.5 s"))
-    monkeypatch.setattr(module, "_median_us", lambda call, repeats: (call(), (8.0, 9.0))[1])
+    monkeypatch.setattr(module, "median_us", lambda call, repeats: (call(), (8.0, 9.0))[1])
     rows = bench(trained.bundle, 4000)
     assert len(rows) == 6
     text = report(rows, "fp-toy")

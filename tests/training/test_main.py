@@ -10,8 +10,9 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from fingerprint.errors import FingerprintError
-from training.__main__ import STAGES, Stages, app, main
+from training.__main__ import app, main
 from training.config import RunConfig
+from training.console import STAGES, Stages
 from training.features_doc import render
 
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
