@@ -42,8 +42,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scorer(bundle: Path) -> Scorer:
-    return Scorer.load(bundle)
+def scorer(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """With all kernels compiled: numba logs that at level DEBUG, and tests listen to everything that is said."""
+    found, path, store = Scorer.load(bundle), tmp_path_factory.mktemp("warm") / "state.fp", MemoryStore(hot=1)
+    monitor = Monitor(found, store, Policy(least=1))
+    for number in range(6):
+        monitor.observe(sent(number, account_id=f"account {number % 2}", timestamp=NOON + number * DAY))
+    store.save(path)
+    assert MemoryStore.load(path).get("account 1")
+    return found
 
 
 def monitor_of(scorer: Scorer, **settings: Any) -> Monitor:
