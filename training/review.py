@@ -19,8 +19,8 @@ __all__ = ["Against", "Decision", "Review"]
 
 @dataclass(frozen=True)
 class Against:
-    """The champion that was compared with: its registered version, the bundle that serves, and on how many test accounts
-    neither model had been fitted (`accounts`, of `of_accounts`)."""
+    """The champion compared with: its registered version, the bundle that serves, and on how many test accounts neither
+    model had been fitted (`accounts`, of `of_accounts`)."""
 
     version: str
     bundle_id: str
