@@ -6,6 +6,7 @@ commands and stay out; nothing is read from the environment.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -176,6 +177,33 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What a candidate must keep to replace the champion (see `gate`).
+
+    `fall`: of recall over all families, refused even where chance could make it. `confidence`: of "worse than the
+    champion", shared by all slices of a kind. `slice_accounts`: that a slice needs to be judged. `slice_fpr`: honest
+    accounts of a slice that may reach `review`, refused where the exact interval lies above it. `honest` and `attack`:
+    accounts that a comparison needs.
+    """
+
+    fall: float = 0.05
+    confidence: float = 0.95
+    slice_accounts: int = 30
+    slice_fpr: float = 0.05
+    honest: int = 100
+    attack: int = 30
+    score_us: float = 30.0
+    onnx_bytes: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        check(0 < self.fall < 1, "gate.fall", "above 0, below 1", self.fall)
+        check(0.5 <= self.confidence < 1, "gate.confidence", "0.5 to below 1", self.confidence)
+        check(0 < self.slice_fpr < 1, "gate.slice_fpr", "above 0, below 1", self.slice_fpr)
+        for name in ("slice_accounts", "honest", "attack", "score_us", "onnx_bytes"):
+            check(getattr(self, name) > 0, f"gate.{name}", "above 0", getattr(self, name))
+
+
+@dataclass(frozen=True)
 class Tracking:
     """Names in MLflow. The tracking URI is MLFLOW_TRACKING_URI or `sqlite:///mlflow.db`, not a setting."""
 
@@ -205,6 +233,7 @@ class RunConfig:
     calibration: Calibration = field(default_factory=Calibration)
     thresholds: Thresholds = field(default_factory=Thresholds)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    gate: Gate = field(default_factory=Gate)
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:
@@ -255,9 +284,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: expected a TOML file of settings: {error}") from error
+        text = path.read_text(encoding="utf-8")
+        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        return values
+    except (OSError, ValueError) as error:  # those of JSON, TOML and UTF-8
+        raise ConfigError(f"{path}: expected a TOML file of settings, or a run's config.json: {error}") from error
 
 
 def _put(values: dict[str, Any], key: str, value: object) -> None:

@@ -17,6 +17,7 @@ from training.bootstrap import cut_at
 
 __all__ = ["LEVELS", "SOON", "first_alarms", "survival", "told"]
 
+PREFIXES = (5, 10, 15, 25, 40, 60, 80, 120, 200, 400, 800)  # exchanges after which an account is looked at
 SOON = 80  # exchanges
 LEVELS = {"review": 0.01, "act": 0.001}  # share of honest accounts that any look may flag
 

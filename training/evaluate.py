@@ -54,18 +54,13 @@ def evaluate(model: Model, X: Rows, meta: pd.DataFrame, config: EvaluationConfig
     lacks a class.
     """
     rows = np.flatnonzero(meta["split"].to_numpy() == "test")
-    scored = _scored(model, X[rows], meta.iloc[rows])
+    scored = scored_rows(model.probability(X[rows]), meta.iloc[rows])
     if scored["label"].nunique() < 2:
         raise EvaluationError(f"test split: expected benign and attack rows, got one class in {len(scored)} rows")
     rates = Bootstrap(scored, fprs=config.fprs, resamples=config.bootstrap, confidence=config.confidence, seed=seed)
     attack = scored[scored["label"] == 1]
     tables = {
-        "by_family": rates.table(["seen_family", "family"]),
-        "by_window_size": rates.table(["window_size"]),
-        "by_share": rates.table(["attacker_share"]),
-        "by_scope": rates.table(["scope"]),
-        "by_window_size_and_share": rates.table(["window_size", "attacker_share"]),
-        **_by_label_columns(rates),
+        **{f"by_{name}": table for name, table in recall_tables(rates).items()},
         "benign_workloads": benign_rates(scored, model.thresholds.as_dict(), config.confidence, "family"),
         "calibration": calibration_table(scored),
         "single_features": single_feature_auc(X[rows], scored, model.feature_names),
@@ -102,16 +97,34 @@ def _recalls(rates: Bootstrap) -> dict[str, float]:
     return {key: value for key, value in found.items() if np.isfinite(value)}
 
 
-def _by_label_columns(rates: Bootstrap) -> dict[str, pd.DataFrame]:
-    """Recall by each column that the labels gave; of `evasions` ("low_slow=0.4 identity=0.8") by each name in it."""
+def recall_tables(rates: Bootstrap) -> dict[str, pd.DataFrame]:
+    """Recall by family, window size, attacker's share, scope, and each column that the labels gave; of `evasions`
+    ("low_slow=0.4 identity=0.8") by each name in it."""
     attack = rates.attack
-    found = {f"by_{name}": rates.table([name]) for name in SLICES if name in attack and name != "evasions"}
+    found = {
+        "family": rates.table(["seen_family", "family"]),
+        "window_size": rates.table(["window_size"]),
+        "share": rates.table(["attacker_share"]),
+        "scope": rates.table(["scope"]),
+        "window_size_and_share": rates.table(["window_size", "attacker_share"]),
+    }
+    found |= {name: rates.table([name]) for name in SLICES if name in attack and name != "evasions"}
     if "evasions" in attack:
+        found["evasion"] = rates.marked("evasion", recall_marks(attack, "evasion"))
+    return found
+
+
+def recall_marks(attack: pd.DataFrame, kind: str) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which attack rows are in each slice of a kind: a column of labels or of `scored_rows`, or `evasion`, whose slices
+    overlap; no slices where the labels do not tell."""
+    if kind == "evasion":
+        if "evasions" not in attack:
+            return {}
         used = [{word.partition("=")[0] for word in text.split()} for text in attack["evasions"]]
         marks = {name: np.array([name in names for names in used]) for name in sorted(set().union(*used))}
-        marks["none"] = np.array([not names for names in used])
-        found["by_evasion"] = rates.marked("evasion", marks)
-    return found
+        return marks | {"none": np.array([not names for names in used])}
+    values = attack[kind] if kind in attack else pd.Series(dtype=object)
+    return {str(name): (values == name).to_numpy() for name in sorted(values.dropna().unique())}
 
 
 def splits(meta: pd.DataFrame) -> pd.DataFrame:
@@ -178,11 +191,11 @@ def _auc(value: npt.NDArray[np.generic], label: npt.NDArray[np.bool_]) -> float:
     return float(max(auc, 1 - auc))
 
 
-def _scored(model: Model, X: Rows, meta: pd.DataFrame) -> pd.DataFrame:
-    """The test rows with their score, the weight of an account's window, and what they are sliced by."""
+def scored_rows(score: Floats, meta: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their score, the weight of an account's window, and what they are sliced by."""
     columns = ["account_id", "group", "label", "kind", "family", "seen_family", "scope", "n_exchanges", "share"]
     scored = meta[[*columns, *(name for name in SLICES if name in meta)]].reset_index(drop=True)
-    scored["score"] = model.probability(X)
+    scored["score"] = score
     scored["account_weight"] = 1.0 / scored.groupby("account_id")["score"].transform("size")
     size = np.searchsorted(_EDGES, scored["n_exchanges"], side="right")
     scored["window_size"] = pd.Categorical(np.array(SIZE_BINS)[size], SIZE_BINS, ordered=True)

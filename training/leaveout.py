@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from fingerprint.features import FEATURES
 from training.config import RunConfig
 from training.dataset import Progress, Sample, WindowTable, prefix_table, sample_prompts, window_table
+from training.early import PREFIXES
 from training.fit import Model, fit
 from training.pipeline import NAMES, SHAPE, exchanges
 from training.split import SLICES, read_labels, split_accounts, text_group, workload
 
 __all__ = [
-    "CONTENT", "PREFIXES", "SIZES", "VARIANTS", "Scores", "fold_families", "fold_plans", "judged", "leave_out",
+    "CONTENT", "SIZES", "VARIANTS", "Scores", "fold_families", "fold_plans", "judged", "leave_out",
     "variant_model",
 ]  # fmt: skip
 
 SIZES = (10, 30, 100, 500, 1500)
-PREFIXES = (5, 10, 15, 25, 40, 60, 80, 120, 200, 400, 800)  # exchanges after which an account is looked at
 CONTENT = ("diversity", "capability")  # feature families that read text
 VARIANTS = ("content", "all")
 TRAIN, CALIB, TEST = 0.4, 0.1, 0.5  # half of the time is judged, so that long windows fit into it

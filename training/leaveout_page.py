@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from training.early import LEVELS, SOON
-from training.leaveout import PREFIXES, SIZES, VARIANTS, Scores
+from training.early import LEVELS, PREFIXES, SOON
+from training.leaveout import SIZES, VARIANTS, Scores
 from training.leaveout_plots import TITLES, WORST, figures
 from training.leaveout_tables import FPRS, LEAST_ACCOUNTS, LEAST_WINDOWS, Measured
 

@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from training.bootstrap import Bootstrap, cut_at, interval
-from training.early import LEVELS, first_alarms, survival, told
+from training.early import LEVELS, PREFIXES, first_alarms, survival, told
 from training.evaluate import FAIRNESS, benign_rates
-from training.leaveout import PREFIXES, VARIANTS, Scores
+from training.leaveout import VARIANTS, Scores
 from training.split import workload
 
 __all__ = [

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +26,11 @@ from fingerprint.calibrate import quantiles
 from fingerprint.exchange import Names
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
+from training.assess import assess, drift_of, names
 from training.bench import booster_beside, one_row
+from training.candidate import BUNDLE, Candidate, keep
 from training.card import card
+from training.compare import beside
 from training.config import LightGBM, RunConfig
 from training.dataset import Progress, Sample, WindowTable, contributions, sample_prompts, window_table
 from training.evaluate import Evaluation, evaluate
@@ -35,7 +39,9 @@ from training.fit import Model, fit
 from training.graph import to_onnx
 from training.head import known_capabilities, train_heads
 from training.own import FAMILY, Own, read_own
+from training.review import Review
 from training.split import nothing_held_out, read_labels, split_accounts
+from training.standing import standing_champion
 from training.tracking import Tracked, track
 from training.tune import tune
 
@@ -43,6 +49,7 @@ __all__ = ["NAMES", "SHAPE", "Result", "exchanges", "run", "windows"]
 
 NAMES = [feature.name for feature in FEATURES]
 DIRECTIONS = [feature.direction for feature in FEATURES]
+MEASURED = "# The model that was measured\n\nKept to be compared with later ones; another may serve in its place.\n"
 SHAPE: dict[str, Any] = {"feature_names": NAMES, "directions": DIRECTIONS}
 
 
@@ -57,6 +64,7 @@ class Result:
     latency: dict[str, float]
     tracked: Tracked
     accounts: pd.DataFrame
+    review: Review
 
 
 def run(
@@ -84,34 +92,50 @@ def run(
     if own:
         known, traffic = own.labelled(known), [*traffic, *benign]
         config = replace(config, split=replace(config.split, keep=(*config.split.keep, FAMILY)))
-    digest = _digest(traffic, labels) | ({"own_accounts": len(own.accounts)} if own else {})
-    sample = sample_prompts(traffic, progress)
-    if own:
-        own, sample = own.beside(sample)
-    accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
-    counts = {"accounts": _accounts(accounts)}
-    head, table = windows(sample, accounts, traffic, corpora, config, progress, own)
-    tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
-    trained = _train(table, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
-    progress("evaluate", 0, 1)
-    evaluation = evaluate(trained.model, table.X, table.meta, config.evaluation, config.seed)
-    if config.refit:
-        everyone = nothing_held_out(accounts, config.split, config.seed)
-        counts = {"accounts": _accounts(everyone), "forerunner_accounts": counts["accounts"]}
-        head, table = windows(sample, everyone, traffic, corpora, config, progress, own)
-        progress("refit", 0, 1)
-        trained = _train(table, tuning.params, config, "calib", lambda stage: None)
-    data = [*origin, {**digest, "exchanges": sample.exchanges, "rejected": sample.rejected, **counts}]
-    model, onnx_bytes, parity = trained
-    text = card(config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data)
-    _write(bundle, trained, head, table, evaluation, config, data, text)
-    latency = _latency(bundle, model, table)
-    progress("track", 0, 1)
-    tracked = track(
-        config=config, model=model, onnx_bytes=onnx_bytes, X=table.X, meta=table.meta, evaluation=evaluation,
-        tuning=tuning, parity=parity, bundle=bundle, card=text, training_data=data, metrics=latency,
-    )  # fmt: skip
-    return Result(bundle, model, evaluation, parity, latency, tracked, accounts)
+    with TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        standing = standing_champion(config, scratch)  # before hours of training: MLflow must be there
+        digest = _digest(traffic, labels) | ({"own_accounts": len(own.accounts)} if own else {})
+        sample = sample_prompts(traffic, progress)
+        if own:
+            own, sample = own.beside(sample)
+        accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
+        counts, everyone = {"accounts": _accounts(accounts)}, accounts
+        head, table = windows(sample, accounts, traffic, corpora, config, progress, own)
+        tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
+        trained = _train(table, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
+        progress("evaluate", 0, 1)
+        evaluation = evaluate(trained.model, table.X, table.meta, config.evaluation, config.seed)
+        data = [*origin, {**digest, "exchanges": sample.exchanges, "rejected": sample.rejected, **counts}]
+        measured = _measured(scratch / "measured", trained, head, table, evaluation, config, data, accounts)
+        found = beside(measured, standing.model, traffic, accounts, config, own, progress)
+        drift = _drift(table, measured)
+        if config.refit:
+            everyone = nothing_held_out(accounts, config.split, config.seed)
+            data[-1] |= {"accounts": _accounts(everyone), "forerunner_accounts": counts["accounts"]}
+            head, table = windows(sample, everyone, traffic, corpora, config, progress, own)
+            progress("refit", 0, 1)
+            trained = _train(table, tuning.params, config, "calib", lambda stage: None)
+        model, onnx_bytes, parity = trained
+        text = card(
+            config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data
+        )
+        _write(bundle, trained, head, table, evaluation, config, data, text)
+        latency = _latency(bundle, model, table)
+        progress("track", 0, 1)
+        review = assess(
+            found, measured, config, bundle_id=Scorer.load(bundle).bundle_id, against=standing.against(found),
+            not_compared=standing.why, trained_on=pd.DataFrame(data), splits=evaluation.tables["splits"],
+            changed=standing.changed(config, data), drift=drift, trials=tuning.trials,
+            speed={**latency, "onnx_bytes": float(len(onnx_bytes))}, parity=asdict(parity),
+        )  # fmt: skip
+        tracked = track(
+            config=config, model=model, onnx_bytes=onnx_bytes, X=table.X, meta=table.meta, evaluation=evaluation,
+            tuning=tuning, parity=parity, bundle=bundle, card=text, review=review, found=found,
+            measured=scratch / "measured", training_data=data, metrics=latency,
+        )  # fmt: skip
+    names(review, accounts["account_id"]).to_csv(bundle.with_name(f"{bundle.name}.examples.csv"), index=False)
+    return Result(bundle, model, evaluation, parity, latency, tracked, accounts, review)
 
 
 class _Trained(NamedTuple):
@@ -240,6 +264,23 @@ def _write(
         package_version=fingerprint.__version__,
     )
     model.booster.save_model(str(booster_beside(bundle)))
+
+
+def _measured(
+    folder: Path, trained: _Trained, head: Head, table: WindowTable, evaluation: Evaluation, config: RunConfig,
+    data: list[dict[str, Any]], accounts: pd.DataFrame,
+) -> Candidate:  # fmt: skip
+    """The model that was measured, as it is kept to be compared with the next one."""
+    of_this = replace(config, refit=False)
+    folder.mkdir()
+    _write(folder / BUNDLE, trained, head, table, evaluation, of_this, data, MEASURED)
+    return keep(folder, accounts)
+
+
+def _drift(table: WindowTable, model: Candidate) -> pd.DataFrame:
+    """Of honest windows: those of test, after the cut in time, beside those trained on."""
+    honest, split = (table.meta["label"] == 0).to_numpy(), table.meta["split"].to_numpy()
+    return drift_of(table.X[honest & (split == "train")], table.X[honest & (split == "test")], model)
 
 
 def _latency(bundle: Path, model: Model, table: WindowTable) -> dict[str, float]:

@@ -60,9 +60,11 @@ class Review:
       time beside those that were trained on.
     - `sample` float32[k, n] test windows and `contributions` float64[k, n], what each feature adds to the margin
       (exact Shapley values of the trees); `features`: the n names.
-    - `examples`: side (honest, attack), account_id, slice (workload or family), n_exchanges, share, score, level,
-      champion_score, reasons (list of sentences): the highest honest and the lowest attack accounts.
+    - `examples`: side (honest, attack), account_id (a hash of `candidate.hashes`), slice (workload or family),
+      n_exchanges, share, score, level, champion_score, reasons (list of sentences): the highest honest and the lowest
+      attack accounts.
     - `speed`: score_p50_us, score_p99_us, booster_predict_p50_us, onnx_bytes. `parity`: the fields of ParityReport.
+    - `not_compared`: why there is no comparison although there is a champion.
     - `trials`: a row a trial of the tuning, empty without.
     """
 
@@ -90,3 +92,4 @@ class Review:
     parity: Mapping[str, float]
     trials: pd.DataFrame
     decision: Decision | None
+    not_compared: str = ""

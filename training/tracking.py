@@ -1,8 +1,7 @@
 """MLflow: one run that holds everything a reviewer needs, nested runs for trials, a registered version.
 
-The only module that imports MLflow. The store is MLFLOW_TRACKING_URI or `sqlite:///mlflow.db`, with artifacts in
-`mlartifacts` beside it; no network unless that URI is one. Models are stored as native text and ONNX, never
-pickled. Left out: promotion (an alias is moved by a reviewer) and reading traffic or text of any kind.
+Models are stored as native text and ONNX, never pickled. Left out: where the store is (`store`), promotion (`registry`)
+and reading traffic or text of any kind.
 
     mlflow ui --backend-store-uri sqlite:///mlflow.db
 """
@@ -11,19 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it is read while MLflow is imported
 
 import mlflow
 import mlflow.onnx
@@ -36,14 +29,15 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
-from training import plots
-from training.config import RunConfig
+from training import plots, review_page, store
+from training.compare import Compared
+from training.config import RunConfig, Tracking
 from training.evaluate import Evaluation
 from training.export import ParityReport
 from training.fit import Model, Rows
+from training.registry import Registered
+from training.review import Review
 from training.tune import Tuning
-
-_DESCRIPTION = 5000  # characters that MLflow's schema keeps of a version's description
 
 
 @dataclass(frozen=True)
@@ -78,29 +72,35 @@ def track(
     parity: ParityReport,
     bundle: Path,
     card: str,
+    review: Review,
+    found: Compared,
+    measured: Path,
     training_data: Sequence[Mapping[str, Any]] = (),
     metrics: Mapping[str, float] | None = None,
 ) -> Tracked:
     """Writes one finished run and registers its ONNX model with tag `bundle_id` and the configured alias.
 
     X: float32[k, n] and meta: k rows with split and label, of which digests are kept, not the rows; `metrics`
-    are added to those of `evaluation` (latencies, say). A run that fails midway is marked FAILED and is not
-    registered: registration is the last step.
+    are added to those of `evaluation` (latencies, say); `measured` is the folder of `candidate.keep`. A run that fails
+    midway is marked FAILED, one that is killed is marked so by the next; neither is registered: that is the last step.
     """
     started = time.perf_counter()
-    with _quiet():
-        client, experiment_id = _store(config.tracking.experiment)
+    with store.opened() as client:
+        experiment_id = store.experiment_id(client, config.tracking.experiment)
+        store.end_killed(client, experiment_id)
         bundle_id = str(json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["bundle_id"])
         tags = {"bundle_id": bundle_id, "positives": evaluation.positives, "metrics_of": config.metrics_of}
-        tags["mlflow.note.content"] = _shown(card)
+        tags |= {store.PROCESS: store.process(), "mlflow.note.content": review_page.markdown(review)}
         with mlflow.start_run(experiment_id=experiment_id, run_name=bundle_id, tags=tags) as run:
             _log_settings(config, model, training_data)
             mlflow.log_metrics(_metrics(evaluation, parity, onnx_bytes, metrics or {}))
             _log_datasets(X, meta)
             _log_files(model, evaluation, tuning, bundle, card)
+            _log_review(client, run.info.run_id, review, found)
+            mlflow.log_artifacts(str(measured), "measured")
             _log_trials(client, experiment_id, run.info.run_id, tuning.trials, evaluation.positives)
             uri = _log_onnx(model, onnx_bytes, X, bundle_id)
-        version = _register(client, config, uri, run.info.run_id, bundle_id, card)
+        version = _register(client, config, uri, run.info.run_id, review)
     return Tracked(mlflow.get_tracking_uri(), experiment_id, run.info.run_id, version, time.perf_counter() - started)
 
 
@@ -109,47 +109,38 @@ def track_report(
 ) -> Tracked:
     """Writes one finished run of figures about a bundle, with the files of `folder`; nothing is registered."""
     started = time.perf_counter()
-    with _quiet():
-        _, experiment_id = _store(experiment)
+    with store.opened() as client:
+        experiment_id = store.experiment_id(client, experiment)
         with mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=dict(tags)) as run:
             mlflow.log_metrics(dict(metrics))
             mlflow.log_artifacts(str(folder))
     return Tracked(mlflow.get_tracking_uri(), experiment_id, run.info.run_id, "", time.perf_counter() - started)
 
 
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or sqlite in the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+def track_comparison(registered: Registered, review: Review, found: Compared, tracking: Tracking) -> None:
+    """Writes a new comparison into the run and the description of a version that is there."""
+    with store.opened() as client:
+        _log_review(client, registered.run_id, review, found)
+        text = review_page.markdown(review)
+        client.update_model_version(tracking.registered_model, registered.version, text)
+        client.set_tag(registered.run_id, "mlflow.note.content", text)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No migration log, no notices and none of the deprecation warnings that MLflow raises in its own imports."""
-    loggers = [logging.getLogger(name) for name in ("alembic", "mlflow", "mlflow.models.model", "mlflow.store")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pydantic, sqlalchemy and MLflow itself; none is about our calls
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _store(experiment: str) -> tuple[MlflowClient, str]:
-    """The client and the experiment's id; a new experiment on sqlite keeps its artifacts beside the file."""
-    uri = tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is not None:
-        return client, str(found.experiment_id)
-    location = None
-    if uri.startswith("sqlite:///"):
-        location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
-    return client, str(client.create_experiment(experiment, artifact_location=location))
+def _log_review(client: MlflowClient, run_id: str, review: Review, found: Compared) -> None:
+    """The page, its tables, and what the gate decides on."""
+    facts = {
+        "champion": review.against.version if review.against else "",
+        "speed": dict(review.speed),
+        "parity": dict(review.parity),
+        "not_compared": review.not_compared,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "review.html").write_text(review_page.html(review), encoding="utf-8")
+        found.save(root, facts)
+        if review.decision:
+            review.decision.rows.to_csv(root / "gate.csv", index=False, float_format="%.6g")
+        client.log_artifacts(run_id, folder, "review")
 
 
 def _log_settings(config: RunConfig, model: Model, training_data: Sequence[Mapping[str, Any]]) -> None:
@@ -236,17 +227,12 @@ def _log_onnx(model: Model, onnx_bytes: bytes, X: Rows, bundle_id: str) -> str:
     return str(info.model_uri)
 
 
-def _register(client: MlflowClient, config: RunConfig, uri: str, run_id: str, bundle_id: str, card: str) -> str:
-    """The new version's number, with the card as its description, tag `bundle_id` and the configured alias."""
+def _register(client: MlflowClient, config: RunConfig, uri: str, run_id: str, review: Review) -> str:
+    """The new version's number, with the review as its description, tag `bundle_id` and the configured alias."""
     name = config.tracking.registered_model
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description="Finds distillation campaigns in API traffic.")
-    version = client.create_model_version(name, uri, run_id, tags={"bundle_id": bundle_id}, description=_shown(card))
+    tags = {"bundle_id": review.bundle_id}
+    version = client.create_model_version(name, uri, run_id, tags=tags, description=review_page.markdown(review))
     client.set_registered_model_alias(name, config.tracking.alias, version.version)
     return str(version.version)
-
-
-def _shown(card: str) -> str:
-    """The card as far as MLflow's pages hold it."""
-    rest = "\n\n… the whole card is the run's artifact `card.md`\n"
-    return card if len(card) <= _DESCRIPTION else card[: _DESCRIPTION - len(rest)] + rest

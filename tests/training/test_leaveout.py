@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from training import leaveout as module
 from training.__main__ import app
 from training.config import Split
-from training.leaveout import PREFIXES, SIZES, VARIANTS, fold_families
+from training.early import PREFIXES
+from training.leaveout import SIZES, VARIANTS, fold_families
 from training.leaveout_tables import FPRS
 from training.split import read_labels, split_accounts, workload
 from training.world import make_world

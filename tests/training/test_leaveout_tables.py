@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.leaveout import PREFIXES, Scores
+from training.early import PREFIXES
+from training.leaveout import Scores
 from training.leaveout_tables import LEAST_ACCOUNTS, LEAST_WINDOWS, Measured, measure, strengths
 
 HONEST = 200
