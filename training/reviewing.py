@@ -43,7 +43,7 @@ def compare(
         )
     against = f"version {review.against.version}" if review.against else review.not_compared or "no champion"
     assert review.decision is not None
-    _show(review.decision, Console())
+    _show(review.decision)
     print(f"version {new.version} beside {against}: {review.decision.reason}")
 
 
@@ -62,7 +62,7 @@ def promote(
 
     with TemporaryDirectory() as folder:
         found = registry.promote(load(config), Path(folder), version=version, override=override)
-    _show(found.decision, Console())
+    _show(found.decision)
     print(found.decision.reason)
     if not found.moved:
         print(f"refused: version {found.candidate.version} is not the champion")
@@ -88,9 +88,11 @@ def demote(
     print(f"version {back.version} (bundle {back.bundle_id}) is the champion again, version {demoted.version} is not")
 
 
-def _show(decision: Decision, console: Console) -> None:
+def _show(decision: Decision) -> None:
     """The checks of all accounts, and of slices those that failed."""
-    rows = decision.rows
+    rows, console = decision.rows, Console()
+    if not console.is_terminal:
+        console = Console(width=140)
     table = Table("check", "champion", "challenger", "difference", "limit", "", box=None, header_style="bold")
     for row in rows[(rows["slice"] == "") | ~rows["passed"].astype(bool)].to_dict("records"):
         figures = [_number(row[name]) for name in ("champion", "challenger", "difference")]
