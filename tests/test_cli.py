@@ -303,9 +303,12 @@ class TestProcess:
         process.stderr.close()
 
     def test_ctrl_c(self, tmp_path: Path, bundle: Path) -> None:
+        # the background job of a shell ignores the signal, and hands that on to its children
+        kept = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = self.start(
             "score", "-", "--by", "account", "--out", tmp_path / "v.csv", "--bundle", bundle, stdin=subprocess.PIPE
         )
+        signal.signal(signal.SIGINT, kept)
         while not list(tmp_path.glob(".v.csv.*")) and process.poll() is None:
             time.sleep(0.05)  # it has begun its file, and will now wait for input
         time.sleep(0.5)

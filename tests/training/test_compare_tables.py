@@ -48,7 +48,9 @@ def test_honest_accounts_count_once_at_each_models_own_thresholds(found: Compare
 
 def test_every_slice_has_both_models_side_by_side(found: Compared) -> None:
     tables = compare_tables.recalls(found, CONFIG)
-    assert {"family", "attacker_share", "window_size", "window_size_and_share", "lang", "plan", "evasion"} <= set(tables)
+    assert {"family", "attacker_share", "window_size", "window_size_and_share", "lang", "plan", "evasion"} <= set(
+        tables
+    )
     assert set(tables["attacker_share"]["slice"]) == {"25%", "100%"}
     assert "5" not in set(tables["window_size"]["slice"])
     assert "3-9 at 25%" in set(tables["window_size_and_share"]["slice"])
