@@ -56,7 +56,7 @@ _REFUSAL: Final = "This request is not permitted."
 _MARK: Final = "fingerprint"
 _CALLS: Final = 50_000
 _KEPT_S: Final = 7200.0
-_LOOK_S: Final = 10.0  # from look to look at the file of campaigns
+_LOOK_S: Final = 10.0  # from look to look at the file of campaigns and at the bundle
 _log = logging.getLogger("fingerprint")
 
 
@@ -107,11 +107,23 @@ class _Serving:
         return known is not None
 
     async def look(self) -> None:
-        """Take over the file of campaigns if it has changed since it was last looked at, some seconds ago."""
+        """Take over the bundle and the file of campaigns if they have changed since the last look, some seconds ago."""
         now = time.monotonic()
-        if self._campaigns is not None and now >= self._look_at:
+        if now >= self._look_at:
             self._look_at = now + _LOOK_S
-            await asyncio.to_thread(self._take, self._campaigns)
+            await asyncio.to_thread(self._reload)
+            if self._campaigns is not None:
+                await asyncio.to_thread(self._take, self._campaigns)
+
+    def _reload(self) -> None:
+        """What cannot be taken over is told, and the bundle that there is goes on."""
+        before = self.monitor.scorer.bundle_id
+        try:
+            if self.monitor.reload():
+                _log.warning("bundle %s from now on, %s until now", self.monitor.scorer.bundle_id, before)
+        except (OSError, FingerprintError) as error:
+            self.monitor.counts["error:bundle"] += 1
+            _log.error("bundle %s goes on: %s", before, error.strerror if isinstance(error, OSError) else error)
 
     def _take(self, campaigns: Path) -> None:
         try:

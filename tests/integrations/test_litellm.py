@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from toy_bundle import write_manifest
 
 from fingerprint.exchange import parse
 from fingerprint.integrations._litellm_data import account_id, bucket_of, call_of, exchange_of, usage_of
@@ -25,6 +27,8 @@ from fingerprint.stores import MemoryStore
 HERE = Path(__file__).parent
 CONFIG = HERE / "litellm_config.yaml"
 CANARY = "zanzibar-9154 wonderfully unlikely"
+SHIPPED = HERE.parents[1] / "models" / "default"
+SOURCES = {"campaigns": "campaigns.csv", "bundle": "bundle"}
 MASTER = "sk-2f6d0c6f5f1f4d0ea1b7c0a9d3e84b57"
 CALL = {"litellm_call_id": "c", "proxy_server_request": {"arrival_time": 1_772_000_000.5, "headers": {}}}
 
@@ -324,7 +328,9 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[P
     config["general_settings"] = {"custom_auth": "litellm_probe.auth"}
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    running = Proxy(path, folder, FINGERPRINT_ON_ACT="block", FINGERPRINT_CAMPAIGNS=str(folder / "campaigns.csv"))
+    shutil.copytree(SHIPPED, folder / "bundle")
+    sources = {f"FINGERPRINT_{name.upper()}": str(folder / file) for name, file in SOURCES.items()}
+    running = Proxy(path, folder, FINGERPRINT_ON_ACT="block", **sources)
     try:
         running.wait()
         yield running
@@ -473,3 +479,20 @@ def test_campaigns_that_are_found_later_count_without_a_restart(proxy: Proxy) ->
         assert time.monotonic() < until
         time.sleep(0.5)
     assert status == 403
+
+
+@needs_proxy
+def test_a_bundle_that_is_pulled_counts_without_a_restart(proxy: Proxy) -> None:
+    """As ``fingerprint pull`` does it: another directory in the place of the old one."""
+    place = proxy.log.parent / "bundle"
+    shutil.copytree(place, place.with_name("new"))
+    manifest = json.loads((place / "manifest.json").read_text())
+    write_manifest(place.with_name("new"), manifest | {"thresholds": {"review": 0.98, "act": 0.99}})
+    place.rename(place.with_name("old"))
+    place.with_name("new").rename(place)
+    until = time.monotonic() + 30
+    while not proxy.state()["counts"].get("reloads"):
+        proxy.ask("/chat/completions", APIS["/chat/completions"], "reloading")
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    assert f"{manifest['bundle_id']} until now" in proxy.log.read_text()
