@@ -17,18 +17,10 @@ FEATURES = ("prompt_distinct_ratio", "likeness_p90", "pause_log_mean", "hours_en
 FOUND = {
     "family": FAMILIES,
     "attacker_share": (0.05, 0.25, 1.0),
-    "window_size": ("3-9", "10-29", "30-99"),
     "lang": ("en", "zh"),
-    "plan": ("free", "team"),
     "evasion": ("none", "low_slow, strong", "identity, weak"),
-    "phase": ("probe", "scale"),
 }
-HONEST = {
-    "workload": WORKLOADS,
-    "lang": ("en", "ja", "many"),
-    "plan": ("free", "pro"),
-    "tenure": ("new", "established"),
-}
+HONEST = {"workload": WORKLOADS, "lang": ("en", "ja", "many")}
 
 
 def review(*, champion: bool = True, seed: int = 5, **changes: Any) -> Review:
@@ -49,7 +41,7 @@ def review(*, champion: bool = True, seed: int = 5, **changes: Any) -> Review:
         honest={kind: honest(rng, slices, champion) for kind, slices in HONEST.items()},
         calibration=_calibration(rng, champion),
         early=_early(rng, champion),
-        survival=_survival(rng, champion),
+        survival=_survival(champion),
         drift=_drift(rng),
         features=FEATURES,
         sample=_sample(rng),
@@ -127,7 +119,7 @@ def _early(rng: np.random.Generator, champion: bool) -> pd.DataFrame:
     return table.assign(champion_found=0.2, champion_median=80.0, champion_p90=np.inf) if champion else table
 
 
-def _survival(rng: np.random.Generator, champion: bool) -> pd.DataFrame:
+def _survival(champion: bool) -> pd.DataFrame:
     looks = np.array([5, 10, 25, 60, 120, 400])
     rows = [
         pd.DataFrame({"level": level, "slice": share, "exchanges": looks})
@@ -135,7 +127,7 @@ def _survival(rng: np.random.Generator, champion: bool) -> pd.DataFrame:
         for share in (0.05, 0.25, 1.0)
     ]  # fmt: skip
     table = pd.concat(rows, ignore_index=True)
-    table["left"] = 1 - 0.1 * table["slice"] * np.log(table["exchanges"]) * rng.random(len(table))
+    table["left"] = 1 - 0.1 * table["slice"] * np.log(table["exchanges"])
     return table.assign(champion_left=table["left"] ** 0.8) if champion else table
 
 

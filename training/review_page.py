@@ -1,15 +1,17 @@
 """The review page: what a reviewer sees of a candidate model, to say yes or no in five minutes.
 
-`html` is one file without scripts or links, for MLflow's artifact viewer, a browser or paper, light and dark;
+`html` is one file that fetches nothing, for MLflow's artifact viewer, a browser or paper, light and dark;
 `markdown` is the short form for the description of a registered version. The same review gives the same text. Account
 ids stand in the HTML's table of examples and nowhere else. Left out: measuring, and the verdict (that is the gate's).
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,13 @@ LIMITS = (
     "the training data."
 )
 
+# Browsers follow no link inside a page in the sandboxed frame of MLflow's viewer; without scripts only that is lost.
+SCRIPT = Markup(
+    'document.querySelector("nav").addEventListener("click", (event) => {'
+    "if (!event.target.hash) return; event.preventDefault();"
+    "document.getElementById(event.target.hash.slice(1)).scrollIntoView();});"
+)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -54,11 +63,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure that decides: the measure, the challenger's value, and the champion's with the difference."""
+    """A figure that decides: the measure, its value, and beside it the interval, the champion's and the difference."""
 
     measure: str
     value: str
-    beside: str
+    beside: Sequence[str]
 
 
 def html(review: Review) -> str:
@@ -70,7 +79,12 @@ def html(review: Review) -> str:
     environment.filters["look"] = _look
     drawn = {name: _drawing(name, figure) for name, figure in figures(review).items()}
     return environment.get_template("review.html.j2").render(
-        review=review, verdict=_verdict(review), tiles=_tiles(review), parts=list(parts(review, drawn))
+        review=review,
+        verdict=_verdict(review),
+        tiles=_tiles(review),
+        parts=list(parts(review, drawn)),
+        script=SCRIPT,
+        digest=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
     )
 
 
@@ -117,10 +131,10 @@ def _tiles(review: Review) -> list[Tile]:
     tiles = []
     for row in tables.headline(review).rows.head(_TILES).to_dict("records"):
         value, _, interval = row["challenger"].partition(" (")
-        lines = [interval.rstrip(")")] if interval else []
+        lines = [f"({interval}"] if interval else []
         if "champion" in row:
             lines += [f"champion {row['champion'].partition(' (')[0]}", f"difference {row['difference']}"]
-        tiles.append(Tile(row["measure"], value, "; ".join(lines)))
+        tiles.append(Tile(row["measure"], value, lines))
     return tiles
 
 
@@ -155,7 +169,7 @@ def _block(table: Table, most: int) -> str:
     if table.rows.empty:
         return ""
     shown = table.rows.head(most).map(_escaped)
-    more = f"\n\n{len(table.rows) - most} more rows are on the page." if len(table.rows) > most else ""
+    more = f"\n\nRows left out here: {len(table.rows) - most}." if len(table.rows) > most else ""
     return f"**{_escaped(table.caption)}**\n\n{as_markdown(shown)}{more}"
 
 

@@ -36,12 +36,16 @@ SECTIONS = {
         "Headline",
         "Intervals resample whole accounts and campaigns; a difference whose interval holds zero may be chance.",
     ),
-    "found": ("What is found", "Share of attack windows found at a fixed rate of false positives; more is better."),
+    "found": (
+        "What is found",
+        "Share of attack windows found at a fixed rate of false positives; more is better. "
+        "“Unseen” was never trained on.",
+    ),
     "evasion": ("Robustness to evasions", "The same for campaigns by how they hide, and by their phase."),
     "honest": (
         "False positives of honest accounts",
         "Share of honest accounts with any window at a level of the model's own thresholds, with exact intervals; "
-        "less is better.",
+        "less is better. “Unseen” was never trained on.",
     ),
     "calibration": (
         "Calibration",
@@ -50,7 +54,7 @@ SECTIONS = {
     "early": (
         "Exchanges until detection",
         "How soon an account of a campaign is first flagged when it is looked at again and again; a lower curve is "
-        "better. The median is `never` where fewer than half ever are.",
+        "better. The median reads “never” where fewer than half ever are.",
     ),
     "examples": (
         "The hardest accounts",
@@ -90,8 +94,14 @@ class Part:
 
 
 def parts(review: Review, drawn: Mapping[str, Drawing]) -> Iterator[Part]:
-    """Every section; `drawn`: figures by their name in `review_plots.figures`, those that there are."""
+    """Every section; `drawn`: figures by their name in `review_plots.figures`, those that there are.
+
+    What only a champion, the gate or a search gives is left out where there was none.
+    """
+    absent = {"changed": review.against is None, "gate": review.decision is None, "tuning": review.trials.empty}
     for anchor, shown in _shown(review, drawn).items():
+        if absent.get(anchor):
+            continue
         title, how = SECTIONS[anchor]
         yield Part(
             anchor, title, how + MARKS * (anchor in ("found", "evasion", "honest") and bool(review.against)), shown

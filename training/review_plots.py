@@ -17,6 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import ScalarFormatter
 
 from training.drift import LARGE, SMALL
 from training.leaveout_tables import LEAST_ACCOUNTS
@@ -60,7 +61,7 @@ def headline(review: Review) -> Figure:
     _dots(axes, np.arange(len(table), dtype=float), value, low, high, BENIGN, True)
     if review.against:
         axes.axvline(0, color=INK, lw=0.8, ls=":")
-    _names(axes, table["measure"].astype(str).tolist())
+    _names(axes, table["measure"].astype(str).tolist(), longest=72)
     return figure
 
 
@@ -102,7 +103,8 @@ def _paired(table: pd.DataFrame, kind: str, panels: Mapping[str, Sequence[str]],
             value, low, high = (100 * table[f"{prefix}{column}"].to_numpy(float) for column in columns)
             _dots(axes, at + both * shift, value, low, high, colour, not prefix)
         axes.set_xlim(left=-0.02 * axes.get_xlim()[1])
-    named = [slice_name(kind, value) for value in table["slice"]]
+    seen = table.get("seen_family", pd.Series(True, index=table.index))
+    named = [slice_name(kind, *row) for row in zip(table["slice"], seen, strict=True)]
     _names(figure.axes[0], [f"{name} (n={n:.0f})" for name, n in zip(named, table["accounts"], strict=True)])
     _legend(figure, title, figure.axes[0] if both else None)
     return figure
@@ -118,14 +120,14 @@ def _dots(axes: Axes, at: Floats, value: Floats, low: Floats, high: Floats, colo
     )
 
 
-def _names(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [_literal(name) for name in names])
+def _names(axes: Axes, names: Sequence[str], longest: int = 44) -> None:
+    axes.set_yticks(range(len(names)), [_literal(name, longest) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
-def _literal(name: str) -> str:
+def _literal(name: str, longest: int = 44) -> str:
     """A name as text, never as mathematics, and no longer than an axis can bear."""
-    return (name if len(name) <= 44 else f"{name[:41]}…").replace("$", r"\$")
+    return (name if len(name) <= longest else f"{name[: longest - 1]}…").replace("$", r"\$")
 
 
 def _legend(figure: Figure, title: str, axes: Axes | None) -> None:
@@ -169,6 +171,7 @@ def survival(review: Review) -> Figure:
             if "champion_left" in part:
                 axes.step(part["exchanges"], part["champion_left"], lw=1.2, ls="--", **ends)
         axes.set(xscale="log", ylim=(0, 1.02))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
     figure.axes[0].set_ylabel("share not flagged yet")
     dashed = " (champion dashed)" if "champion_left" in review.survival else ""
     _legend(figure, f"Exchanges until the first flag by attacker share{dashed}, {review.positives}", figure.axes[0])
@@ -185,14 +188,14 @@ def drift(review: Review) -> Figure:
     for limit, style, name in ((SMALL, ":", "worth a look"), (LARGE, "--", "shifted")):
         axes.axvline(limit, color=INK, lw=0.9, ls=style, label=f"{name}, from {limit:g}")
     _names(axes, table["feature"].astype(str).tolist())
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def shap_bar(review: Review) -> Figure:
     """Mean size of each feature's contribution, by `shap`."""
     shap = _shap()
-    figure, axes = canvas("", "", "", width=8.5, height=1.4 + 0.34 * TOP)
+    figure, axes = canvas("", "", "", width=8.5, height=1.4 + 0.3 * min(TOP, len(review.features)))
     with _drawn_alike():
         shap.plots.bar(_explanation(review), max_display=TOP, ax=axes, show=False)
     for patch in axes.patches:
@@ -204,7 +207,7 @@ def shap_bar(review: Review) -> Figure:
 def shap_beeswarm(review: Review) -> Figure:
     """A dot a test window: how far each feature moves its margin, coloured by the feature's value, by `shap`."""
     shap = _shap()
-    figure, axes = canvas("", "", "", width=8.5, height=1.4 + 0.34 * TOP)
+    figure, axes = canvas("", "", "", width=8.5, height=1.4 + 0.3 * min(TOP, len(review.features)))
     with _drawn_alike():
         explanation = _explanation(review)
         shap.plots.beeswarm(

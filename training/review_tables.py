@@ -27,7 +27,7 @@ __all__ = [
 
 LONG = 12  # rows, above which a table is folded
 REASONS = 3  # told of an account
-BETTER, WORSE, NONE = "▲", "▼", "n/a"
+BETTER, WORSE, NONE, _POINTS = "▲", "▼", "n/a", "pp"
 _SHARE = re.compile(r"recall|account|false positive|share")  # measures in words that are shares of something
 _SPEED = {
     "score_p50_us": ("score one window, median", "µs"),
@@ -78,7 +78,8 @@ def shares(measure: str) -> bool:
 
 def ranged(value: float, low: float, high: float, show: Callable[[float], str] = percent) -> str:
     """A figure with its interval, without where there is none."""
-    return show(value) + ("" if np.isnan([value, low, high]).any() else f" ({show(low)} to {show(high)})")
+    ends = f" ({show(low)} to {show(high)})".replace(f" {_POINTS}", "")
+    return show(value) + ("" if np.isnan([value, low, high]).any() else ends)
 
 
 def records(rows: pd.DataFrame, largest: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -88,9 +89,10 @@ def records(rows: pd.DataFrame, largest: Sequence[str] = ()) -> list[dict[str, A
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-def slice_name(kind: str, value: object) -> str:
-    """A slice as it is shown: attacker shares as percentages, all else as it is."""
-    return f"{value:.0%}" if kind.endswith("share") and isinstance(value, float) else str(value)
+def slice_name(kind: str, value: object, seen: bool = True) -> str:
+    """A slice as it is shown: attacker shares as percentages, all else as it is; `seen`: whether it was trained on."""
+    name = f"{value:.0%}" if kind.endswith("share") and isinstance(value, float) else str(value)
+    return name if seen else f"{name}, unseen"
 
 
 def plain(rows: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +153,7 @@ def _shows(measure: str) -> tuple[Callable[[float], str], Callable[[float], str]
 
 
 def _points(value: float) -> str:
-    return NONE if np.isnan(value) else f"{100 * value:+.1f} pp"
+    return NONE if np.isnan(value) else f"{100 * value:+z.1f} {_POINTS}"
 
 
 def _signed(value: float) -> str:

@@ -32,7 +32,7 @@ def _worse(review: Review) -> Iterator[tuple[float, dict[str, str]]]:
     first = f"{review.fprs[0]:g}"
     recall = (f"recall_{first}", f"low_{first}", f"high_{first}")
     sides = (
-        (review.found, recall, True, f"recall at {review.fprs[0]:.1%}"),
+        (review.found, recall, True, f"recall at {review.fprs[0]:.1%} false positives"),
         (review.honest, ("review", "review_low", "review_high"), False, "honest accounts at review"),
     )
     for tables, names, higher, what in sides:
@@ -56,5 +56,5 @@ def _flagged(review: Review) -> Iterator[tuple[float, dict[str, str]]]:
 
 def _look(row: Mapping[str, Any], kind: str, names: tuple[str, str, str], what: str, higher: bool) -> dict[str, str]:
     cells = dict(zip(("challenger", "champion", "difference"), beside(row, names, "", higher).values(), strict=False))
-    named = f"{kind.replace('_', ' ')} {slice_name(kind, row['slice'])}"
+    named = f"{kind.replace('_', ' ')} {slice_name(kind, row['slice'], row.get('seen_family', True))}"
     return {"slice": named, "what": what, "accounts": number(row["accounts"]), **cells}
