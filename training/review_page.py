@@ -112,7 +112,8 @@ def _drawing(name: str, figure: Figure) -> Drawing:
 
 def _verdict(review: Review) -> Verdict:
     against, decision = review.against, review.decision
-    measured = f"Detection figures are measured on {review.positives}, of {review.metrics_of}."
+    cuts = ", ".join(f"{level} from {cut:.4f}" for level, cut in review.thresholds.items())
+    measured = f"Detection figures are measured on {review.positives}, of {review.metrics_of}. Thresholds: {cuts}."
     if against:
         measured += (
             f" The champion is version {against.version} ({against.bundle_id}); both were measured on the same "
