@@ -47,7 +47,9 @@ class Review:
     - `trained_on`: a row a source, as the card shows it. `splits`: split, kind, accounts, windows.
     - `changed`: what, champion, challenger: settings, features, data that differ; empty without a champion.
     - `headline`: measure, value, low, high, champion, champion_low, champion_high, difference, difference_low,
-      difference_high. Measures are told in words ("recall at 1.0% false positives, all families").
+      difference_high, the rows that decide first: four stand at the top of the page. Measures are told in words
+      ("recall at 1.0% false positives, all families"); those that name recall, accounts, false positives or a share
+      are shares and shown as percentages, here and in the gate's checks.
     - `found`: by kind of slice (family, attacker_share, window_size, window_size_and_share, lang, plan, evasion, phase,
       …) what is found of attack: slice, windows, accounts and for each rate r of `fprs` recall_r, low_r, high_r;
       of families also `seen_family`.
@@ -55,7 +57,8 @@ class Review:
       thresholds: slice, seen_family, accounts, review, review_low, review_high, act, act_low, act_high.
     - `calibration`: model (challenger, champion), predicted, observed, weight: a row a bin.
     - `early`: level, slice (attacker share), accounts, found, median, p90: exchanges until an account is first flagged,
-      inf where fewer are ever. `survival`: level, slice, exchanges, left.
+      inf where fewer are ever; `found`: the share that ever is. `survival`: level, slice, exchanges, left (the share
+      not flagged yet).
     - `drift`: feature, family, psi, ks, chance, noise, missing, missing_reference: honest windows after the cut in
       time beside those that were trained on.
     - `sample` float32[k, n] test windows and `contributions` float64[k, n], what each feature adds to the margin
@@ -63,9 +66,12 @@ class Review:
     - `examples`: side (honest, attack), account_id (a hash of `candidate.hashes`), slice (workload or family),
       n_exchanges, share, score, level, champion_score, reasons (list of sentences): the highest honest and the lowest
       attack accounts.
-    - `speed`: score_p50_us, score_p99_us, booster_predict_p50_us, onnx_bytes. `parity`: the fields of ParityReport.
+    - `speed`: score_p50_us, score_p99_us, booster_predict_p50_us, onnx_bytes, the champion's after `champion_` where
+      they are known. `parity`: the fields of ParityReport.
     - `not_compared`: why there is no comparison although there is a champion.
-    - `trials`: a row a trial of the tuning, empty without.
+    - `trials`: a row a trial of the tuning (number, value, parameters), empty without.
+
+    A table without rows may lack its columns. NaN is shown as n/a.
     """
 
     bundle_id: str
