@@ -75,7 +75,7 @@ def assess(
         speed=speed,
         parity=parity,
         trials=trials,
-        decision=decide(found, speed, parity, config),
+        decision=None if not_compared else decide(found, speed, parity, config),
         not_compared=not_compared,
     )
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from training.bakeoff import BY_SIZE, Bout
 from training.bootstrap import Bootstrap
-from training.leaveout_tables import CONFIDENCE, FPRS, LEAST_ACCOUNTS, cells, honest_rates, mean_over_cells
+from training.evaluate import LEAST_ACCOUNTS
+from training.leaveout_tables import CONFIDENCE, FPRS, cells, honest_rates, mean_over_cells
 from training.rivals import DETECTORS, RIVALS
 
 __all__ = ["PURE", "QUARTER", "choose", "compare"]

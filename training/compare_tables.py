@@ -27,10 +27,9 @@ _LEVELS = ("review", "act")
 
 
 def headline(found: Compared, config: RunConfig) -> pd.DataFrame:
-    """The figures that decide: measure, value, low, high, and of the champion, and the paired difference."""
-    rates = resampled_rates(found, config)
-    rows = []
-    for fpr in config.evaluation.fprs:
+    """The figures that decide, most decisive first: measure, value, low, high, the champion's, the difference."""
+    rates, rows = resampled_rates(found, config), []
+    for fpr in sorted(config.evaluation.fprs, reverse=True):
         for name, of in (
             ("all families", None),
             ("families never trained on", "unseen"),
@@ -38,8 +37,11 @@ def headline(found: Compared, config: RunConfig) -> pd.DataFrame:
         ):
             drawn = {side: _drawn(rates[side], fpr, of) for side in found.sides}
             rows.append({"measure": f"recall at {fpr:.1%} false positives, {name}", **_told(drawn, config)})
-    rows.append({"measure": "ROC AUC", **_told({side: _auc(found.windows, side) for side in found.sides}, config)})
-    rows += [{"measure": f"honest accounts that reach {level}", **_wronged(found, level, config)} for level in _LEVELS]
+    areas = {side: _auc(found.windows, side) for side in found.sides}
+    wronged = [
+        {"measure": f"honest accounts that reach {level}", **_wronged(found, level, config)} for level in _LEVELS
+    ]
+    rows = [*rows[:2], *wronged, *rows[2:], {"measure": "ROC AUC", **_told(areas, config)}]
     return pd.DataFrame(rows).dropna(subset="value")
 
 

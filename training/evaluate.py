@@ -27,6 +27,7 @@ from training.split import SLICES
 SUSPECT_AUC = 0.9
 FAIRNESS = ("lang", "plan", "tenure")  # benign accounts should be flagged alike across these, where labels give them
 SIZE_BINS = ("3-9", "10-29", "30-99", "100-499", "500+")
+LEAST_ACCOUNTS = 10  # of a slice whose figure says something
 _EDGES = (10, 30, 100, 500)
 
 

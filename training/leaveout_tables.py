@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from training.bootstrap import Bootstrap, cut_at, interval
 from training.early import LEVELS, PREFIXES, first_alarms, survival, told
-from training.evaluate import FAIRNESS, benign_rates
+from training.evaluate import FAIRNESS, LEAST_ACCOUNTS, benign_rates
 from training.leaveout import VARIANTS, Scores
 from training.split import workload
 
 __all__ = [
-    "CONFIDENCE", "FPRS", "LEAST_ACCOUNTS", "LEAST_WINDOWS", "Measured", "cells", "honest_rates", "mean_over_cells",
+    "CONFIDENCE", "FPRS", "LEAST_WINDOWS", "Measured", "cells", "honest_rates", "mean_over_cells",
     "measure",
 ]  # fmt: skip
 
 FPRS = (0.01, 0.003, 0.001)
-LEAST_WINDOWS, LEAST_ACCOUNTS = 20, 10  # of a cell that enters the headline
+LEAST_WINDOWS = 20  # of a cell that enters the headline
 CONFIDENCE = 0.95
 STRENGTHS = {"weak": (0.0, 0.4), "medium": (0.4, 0.7), "strong": (0.7, 1.01)}
 TOP = 6  # features told of each evasion

@@ -127,7 +127,7 @@ def run(
             found, measured, config, bundle_id=Scorer.load(bundle).bundle_id, against=standing.against(found),
             not_compared=standing.why, trained_on=pd.DataFrame(data), splits=evaluation.tables["splits"],
             changed=standing.changed(config, data), drift=drift, trials=tuning.trials,
-            speed={**latency, "onnx_bytes": float(len(onnx_bytes))}, parity=asdict(parity),
+            speed={**latency, "onnx_bytes": float(len(onnx_bytes)), **standing.speed}, parity=asdict(parity),
         )  # fmt: skip
         tracked = track(
             config=config, model=model, onnx_bytes=onnx_bytes, X=table.X, meta=table.meta, evaluation=evaluation,

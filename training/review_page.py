@@ -119,6 +119,8 @@ def _verdict(review: Review) -> Verdict:
             f" The champion is version {against.version} ({against.bundle_id}); both were measured on the same "
             f"windows, of the {against.accounts:,} of {against.of_accounts:,} test accounts that neither was fitted to."
         )
+    if review.not_compared:
+        return Verdict("refused", "Not compared with the champion", review.not_compared, measured)
     if decision is None:
         title = "Not put before the gate" if against else "First model: there is no champion"
         return Verdict("open" if against else "first", title, "", measured)

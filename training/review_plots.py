@@ -20,7 +20,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import ScalarFormatter
 
 from training.drift import LARGE, SMALL
-from training.leaveout_tables import LEAST_ACCOUNTS
+from training.evaluate import LEAST_ACCOUNTS
 from training.plots import ATTACK, BENIGN, INK, MARK, canvas, dress, history
 from training.review import Review
 from training.review_tables import shares, slice_name

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from training.drift import LARGE, SMALL
-from training.leaveout_tables import LEAST_ACCOUNTS
+from training.evaluate import LEAST_ACCOUNTS
 from training.review import Review
 
 __all__ = [

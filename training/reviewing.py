@@ -41,9 +41,11 @@ def compare(
         new, review = again(
             traffic, labels, load(config), Path(folder), version=version, groups=groups, progress=stages
         )
-    against = f"version {review.against.version}" if review.against else review.not_compared or "no champion"
-    assert review.decision is not None
+    if review.decision is None:
+        print(f"version {new.version} cannot be compared with the champion: {review.not_compared}")
+        sys.exit(_REFUSED)
     _show(review.decision)
+    against = f"version {review.against.version}" if review.against else "no champion"
     print(f"version {new.version} beside {against}: {review.decision.reason}")
 
 

@@ -32,12 +32,13 @@ _ALWAYS = -(2**62)  # before every exchange
 
 @dataclass(frozen=True)
 class Standing:
-    """The champion, if there is one: as registered, as a model where it can be compared with (else `why` not), and its
-    settings."""
+    """The champion, if there is one: as registered, as a model where it can be compared with (else `why` not), its
+    settings, and its speed as `champion_…`."""
 
     registered: Registered | None = None
     model: Candidate | None = None
     settings: RunConfig = field(default_factory=RunConfig)
+    speed: Mapping[str, float] = field(default_factory=dict)
     why: str = ""
 
     def against(self, found: Compared) -> Against | None:
@@ -69,7 +70,10 @@ def standing_champion(config: RunConfig, folder: Path) -> Standing:
         return Standing()
     try:
         model = registry.measured(registered, folder / "champion")
-        return Standing(registered, model, load(registry.settings_of(registered, folder / "champion")))
+        settings = load(registry.settings_of(registered, folder / "champion"))
+        _, facts = Compared.load(registry.comparison_of(registered, folder / "champion"))
+        speed = {f"champion_{name}": value for name, value in facts["speed"].items() if "champion" not in name}
+        return Standing(registered, model, settings, speed)
     except FingerprintError as error:
         return Standing(registered, why=str(error))
 
@@ -104,7 +108,8 @@ def again(
         found, model, replace(kept, gate=config.gate, evaluation=config.evaluation), bundle_id=new.bundle_id,
         against=standing.against(found), not_compared=standing.why, trained_on=pd.DataFrame(data),
         splits=splits(found.windows.assign(split="test")), changed=standing.changed(kept, data),
-        drift=drift_of(None, honest, model), speed=facts["speed"], parity=facts["parity"], trials=pd.DataFrame(),
+        drift=drift_of(None, honest, model), speed=facts["speed"] | standing.speed, parity=facts["parity"],
+        trials=pd.DataFrame(),
     )  # fmt: skip
     tracking.track_comparison(new, review, found, config.tracking)
     return new, review
