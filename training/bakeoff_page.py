@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training.bakeoff import Bout
+from training.evaluate import LEAST_ACCOUNTS
 from training.leaveout import VARIANTS
-from training.leaveout_tables import LEAST_ACCOUNTS, LEAST_WINDOWS
+from training.leaveout_tables import LEAST_WINDOWS
 from training.plots import ATTACK, BENIGN, INK
 from training.pooled import FPR, PUBLISHED, SHARES
 from training.rivals import DETECTORS, RIVALS

@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from training.early import LEVELS, PREFIXES, SOON
+from training.evaluate import LEAST_ACCOUNTS
 from training.leaveout import SIZES, VARIANTS, Scores
 from training.leaveout_plots import TITLES, WORST, figures
-from training.leaveout_tables import FPRS, LEAST_ACCOUNTS, LEAST_WINDOWS, Measured
+from training.leaveout_tables import FPRS, LEAST_WINDOWS, Measured
 
 __all__ = ["write"]
 

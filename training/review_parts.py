@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from training import review_tables as tables
 from training.drift import LARGE, SMALL
-from training.leaveout_tables import LEAST_ACCOUNTS
+from training.evaluate import LEAST_ACCOUNTS
 from training.review import Review
 from training.review_tables import Table
 from training.review_worst import worst

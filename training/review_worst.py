@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from training.leaveout_tables import LEAST_ACCOUNTS
+from training.evaluate import LEAST_ACCOUNTS
 from training.review import Review
 from training.review_tables import Table, beside, number, records, side_of, slice_name
 

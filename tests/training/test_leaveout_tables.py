@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from training.early import PREFIXES
+from training.evaluate import LEAST_ACCOUNTS
 from training.leaveout import Scores
-from training.leaveout_tables import LEAST_ACCOUNTS, LEAST_WINDOWS, Measured, measure, strengths
+from training.leaveout_tables import LEAST_WINDOWS, Measured, measure, strengths
 
 HONEST = 200
 
