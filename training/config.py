@@ -180,10 +180,10 @@ class Evaluation:
 class Gate:
     """What a candidate must keep to replace the champion (see `gate`).
 
-    `fall`: of recall over all families, refused even where chance could make it. `confidence`: of "worse than the
-    champion", shared by all slices of a kind. `slice_accounts`: that a slice needs to be judged. `slice_fpr`: honest
-    accounts of a slice that may reach `review`, refused where the exact interval lies above it. `honest` and `attack`:
-    accounts that a comparison needs.
+    `fall`: of recall over all families, and of ROC AUC, refused even where chance could make it. `confidence`: of
+    "worse than the champion", shared by all slices of a kind. `slice_accounts`: that a slice needs to be judged.
+    `slice_fpr`: honest accounts of a slice that may reach `review`, refused where the exact interval lies above it.
+    `honest` and `attack`: accounts that a comparison needs.
     """
 
     fall: float = 0.05

@@ -98,7 +98,8 @@ def _no_worse(measure: str, row: Mapping[Any, float], gate: Gate) -> tuple[str, 
     if measure.startswith("honest"):
         worse = row["difference_low"] > 0
         return f"no rise beyond noise: {row['difference']:+.2%} of accounts", not worse
-    sure, much = row["difference_high"] < 0, "all families" in measure and row["difference"] < -gate.fall
+    sure = row["difference_high"] < 0
+    much = measure.endswith(("all families", "AUC")) and row["difference"] < -gate.fall
     limit = f"no fall of more than {gate.fall:g}" if much and not sure else "no fall beyond noise"
     return f"{limit}: {row['difference']:+.3f}", not (sure or much)
 

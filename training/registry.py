@@ -9,7 +9,7 @@ runs (`tracking`) and the checks (`gate`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +22,7 @@ from training import store
 from training.candidate import Candidate
 from training.card import markdown
 from training.compare import Compared
-from training.config import RunConfig, Tracking
+from training.config import RunConfig, Tracking, load
 from training.gate import decide
 from training.review import Decision
 
@@ -87,7 +87,7 @@ def comparison_of(registered: Registered, folder: Path) -> Path:
 
 
 def promote(config: RunConfig, folder: Path, *, version: str = "", override: str = "") -> Promotion:
-    """Move alias champion to the candidate if the gate of `config` lets it pass, or with a reason to override it.
+    """Move alias champion to the candidate if `config.gate` lets it pass, or with a reason to override it.
 
     The candidate is `version`, else the one with the configured alias. `folder` takes its downloaded comparison. Raises
     PromotionError where there is no candidate, it serves already, or it was compared with another champion than the
@@ -101,7 +101,8 @@ def promote(config: RunConfig, folder: Path, *, version: str = "", override: str
         found, facts = Compared.load(_download(client, new, "review", folder))
         if facts["champion"] != (present.version if present else "") and not override:
             raise PromotionError(_stale(new, facts, present))
-        decision = decide(found, facts["speed"], facts["parity"], config)
+        kept = load(_download(client, new, "config.json", folder))  # the same resamples as on the review page
+        decision = decide(found, facts["speed"], facts["parity"], replace(kept, gate=config.gate))
         moved, replaced = decision.passed or bool(override), present.version if present else ""
         _record(client, name, new, _tags(decision, override, replaced))
         if moved:

@@ -51,6 +51,7 @@ def register(client: MlflowClient, tmp_path: Path) -> Register:
         folder.mkdir()
         found.save(folder, {**FACTS, **facts})
         client.log_artifacts(run.info.run_id, str(folder), "review")
+        client.log_dict(run.info.run_id, CONFIG.as_dict(), "config.json")
         tags = {"bundle_id": f"fp-{run.info.run_id[:12]}"}
         version = client.create_model_version("fingerprint", f"runs:/{run.info.run_id}", run.info.run_id, tags)
         client.set_registered_model_alias("fingerprint", "challenger", version.version)
