@@ -34,10 +34,12 @@ from training.export import ParityReport, check_parity, write_bundle
 from training.fit import Model, fit
 from training.graph import to_onnx
 from training.head import known_capabilities, train_heads
-from training.own import FAMILY, Own, read_own
-from training.split import nothing_held_out, read_labels, split_accounts
+from training.known import read_known
+from training.own import Own, read_own
+from training.split import check_folds, nothing_held_out, split_accounts
 from training.tracking import Tracked, track
 from training.tune import tune
+from training.unlabelled import Unlabelled, soft_labels
 
 __all__ = ["NAMES", "SHAPE", "Result", "exchanges", "run", "windows"]
 
@@ -57,6 +59,7 @@ class Result:
     latency: dict[str, float]
     tracked: Tracked
     accounts: pd.DataFrame
+    labelled: list[str]  # what is to be told about the labels, a sentence each
 
 
 def run(
@@ -66,6 +69,8 @@ def run(
     config: RunConfig,
     *,
     groups: Path | None = None,
+    unlabelled: Unlabelled = Unlabelled.drop,
+    feedback: Path | None = None,
     benign: Sequence[Path] = (),
     corpora: Path | None = None,
     origin: Sequence[dict[str, Any]] = (),
@@ -73,26 +78,32 @@ def run(
 ) -> Result:
     """Train, calibrate, prove the export, evaluate, keep and track one model.
 
-    ``groups`` says which accounts are operated together (see ``split.read_labels``). ``benign`` is the operator's own
-    ordinary traffic, to be trained on as such and as what harvesting hides in (see ``own``). ``corpora`` adds its
-    prompts of known capability to those of the built-in grammar. ``origin`` says what the traffic is made of
+    ``groups`` says which accounts are operated together (see ``split.read_labels``). ``unlabelled`` says what becomes
+    of accounts without a label, ``feedback`` is a store of analysts' verdicts (see ``known``). ``benign`` is the
+    operator's own ordinary traffic, trained on as such and as what harvesting hides in (see ``own``). ``corpora``
+    adds its prompts of known capability to those of the built-in grammar. ``origin`` says what the traffic is made of
     and is kept in the manifest and the card. Raises ``FingerprintError`` with a clear message; the bundle is
     written only when the export is exact.
     """
     check_place(bundle)
-    known, own = read_labels(labels, groups), read_own(benign) if benign else None
+    known, own = read_known(labels, groups, feedback, unlabelled), read_own(benign) if benign else None
     if own:
-        known, traffic = own.labelled(known), [*traffic, *benign]
-        config = replace(config, split=replace(config.split, keep=(*config.split.keep, FAMILY)))
-    digest = _digest(traffic, labels) | ({"own_accounts": len(own.accounts)} if own else {})
+        known, traffic = known.with_own(own), [*traffic, *benign]
+    tables = [table for table in (labels, groups, feedback) if table is not None]
+    digest = _digest(traffic, *tables) | ({"own_accounts": len(own.accounts)} if own else {})
     sample = sample_prompts(traffic, progress)
     if own:
         own, sample = own.beside(sample)
-    accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
-    counts = {"accounts": _accounts(accounts)}
+    known = known.met(sample.median_us)
+    keep = tuple(dict.fromkeys((*config.split.keep, *known.never_held_out())))
+    config = replace(config, split=replace(config.split, keep=keep))
+    accounts = split_accounts(known.accounts, sample.median_us, config.split, config.tune.folds, config.seed)
+    check_folds(accounts)
+    counts: dict[str, Any] = {"accounts": _accounts(accounts)}
     head, table = windows(sample, accounts, traffic, corpora, config, progress, own)
-    tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
-    trained = _train(table, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
+    learnt, weighed = _weighed(table, unlabelled, config)
+    tuning = tune(learnt.X, learnt.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
+    trained = _train(learnt, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
     progress("evaluate", 0, 1)
     evaluation = evaluate(trained.model, table.X, table.meta, config.evaluation, config.seed)
     if config.refit:
@@ -100,7 +111,9 @@ def run(
         counts = {"accounts": _accounts(everyone), "forerunner_accounts": counts["accounts"]}
         head, table = windows(sample, everyone, traffic, corpora, config, progress, own)
         progress("refit", 0, 1)
-        trained = _train(table, tuning.params, config, "calib", lambda stage: None)
+        learnt, weighed = _weighed(table, unlabelled, config)
+        trained = _train(learnt, tuning.params, config, "calib", lambda stage: None)
+    counts |= {"labels": known.counts, "unlabelled": unlabelled.value} | weighed
     data = [*origin, {**digest, "exchanges": sample.exchanges, "rejected": sample.rejected, **counts}]
     model, onnx_bytes, parity = trained
     text = card(config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data)
@@ -111,7 +124,15 @@ def run(
         config=config, model=model, onnx_bytes=onnx_bytes, X=table.X, meta=table.meta, evaluation=evaluation,
         tuning=tuning, parity=parity, bundle=bundle, card=text, training_data=data, metrics=latency,
     )  # fmt: skip
-    return Result(bundle, model, evaluation, parity, latency, tracked, accounts)
+    return Result(bundle, model, evaluation, parity, latency, tracked, accounts, known.sentences())
+
+
+def _weighed(table: WindowTable, mode: Unlabelled, config: RunConfig) -> tuple[WindowTable, dict[str, Any]]:
+    """The windows to train on, and what weighing unlabelled ones has found."""
+    if mode is not Unlabelled.weighted:
+        return table, {}
+    soft = soft_labels(table, config.lightgbm, seed=config.seed, **SHAPE)
+    return soft.table, {"labelled_share": round(soft.share, 4), "unlabelled_attacks": round(soft.attacks, 1)}
 
 
 class _Trained(NamedTuple):
@@ -193,11 +214,11 @@ def _heads(
     return list(train_heads(prompts, facts, labelled, folds, lambda done, total: progress("head", done, total)))
 
 
-def _digest(traffic: Sequence[Path], labels: Path) -> dict[str, Any]:
+def _digest(traffic: Sequence[Path], *tables: Path) -> dict[str, Any]:
     """What tells these inputs from others, without a path or an id in it; over the files that are read, no other."""
     files = [file for path in traffic for file in search(path)[0]]
     digest = hashlib.sha256()
-    for file in [*files, labels]:
+    for file in [*files, *tables]:
         with file.open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
     return {"name": "traffic and labels", "sha256": digest.hexdigest(), "files": len(files)}
