@@ -18,6 +18,7 @@ from rich.console import Console
 
 from fingerprint.errors import FingerprintError
 from training.console import Corpora, Stages, app
+from training.unlabelled import Unlabelled
 
 
 @app.command()
@@ -69,13 +70,21 @@ def fit_clocks(
 def run(
     traffic: Annotated[list[Path], typer.Option(exists=True, help="File or folder of exchange records; repeatable.")],
     labels: Annotated[
-        Path, typer.Option(exists=True, help="CSV: account_id,label[,kind,family,campaign_id,share,lang,evasions,…].")
+        Path, typer.Option(exists=True, help="CSV: account_id,label[,weight,kind,family,campaign_id,share,lang,…].")
     ],
     bundle: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
     groups: Annotated[
         Path | None, typer.Option(exists=True, help="CSV: account_id,group; groups stay on one side of the split.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings.")] = None,
+    unlabelled: Annotated[
+        Unlabelled, typer.Option(help="Accounts without a label: left out, honest, or weighted (positive-unlabelled).")
+    ] = Unlabelled.drop,
+    feedback: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Analysts' verdicts that `feedback` stored.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(exists=True, help="TOML file of settings, or the config.json of an earlier run.")
+    ] = None,
     benign: Annotated[
         list[Path] | None, typer.Option(exists=True, help="Your own ordinary traffic, without labels; repeatable.")
     ] = None,
@@ -100,8 +109,11 @@ def run(
     with Stages() as stages:
         result = run_pipeline(
             traffic, labels, bundle, settings,
-            groups=groups, benign=benign or (), corpora=corpora, origin=origin, progress=stages,
+            groups=groups, unlabelled=unlabelled, feedback=feedback, benign=benign or (), corpora=corpora,
+            origin=origin, progress=stages,
         )  # fmt: skip
+    for sentence in result.labelled:
+        print(f"training: {sentence}", file=sys.stderr)
     summary(result, Console())
 
 
@@ -121,8 +133,9 @@ def demo(
     find_campaigns(result, out, 1200, Console())
 
 
+import training.labelling  # noqa: E402 (its verbs come after those above)
 import training.measuring  # noqa: E402
-import training.reviewing  # noqa: E402, F401 (their verbs come after those above)
+import training.reviewing  # noqa: E402, F401 (as these do)
 
 
 def main() -> None:

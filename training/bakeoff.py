@@ -27,8 +27,8 @@ from training.config import RunConfig
 from training.dataset import Progress, Sample, WindowTable, all_windows, features_of, sample_prompts
 from training.embedding import Embedding, fit_embedding
 from training.leaveout import SIZES, VARIANTS, fold_plans, judged, variant_model
-from training.pipeline import exchanges
 from training.pooled import pooled
+from training.reading import exchanges
 from training.rivals_features import MODELS, RULES, outlying, rule
 from training.rivals_text import FACTORS, MMD, RATES, Encoder, fit_encoder, fit_mmd, prada, radii, similar
 from training.split import read_labels

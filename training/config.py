@@ -250,7 +250,8 @@ class RunConfig:
 
 
 def load(path: Path | str | None = None, overrides: Mapping[str, object] | None = None) -> RunConfig:
-    """The settings of TOML file `path` (defaults for what it leaves out), then `overrides` by dotted key.
+    """The settings of file `path` (TOML, or the `config.json` that a run logs), defaults for what it leaves out, then
+    `overrides` by dotted key.
 
     `overrides` looks like `{"tune.trials": 3}`. Raises ConfigError for an unreadable file, an unknown key
     (the known ones are listed), a wrong type or a value out of range.
@@ -283,12 +284,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """A TOML file, or the JSON that a run logs."""
+    kind, parse = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        text = path.read_text(encoding="utf-8")
-        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        return values
-    except (OSError, ValueError) as error:  # those of JSON, TOML and UTF-8
-        raise ConfigError(f"{path}: expected a TOML file of settings, or a run's config.json: {error}") from error
+        found = parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: expected a {kind} file of settings: {error}") from error
+    check(isinstance(found, dict), str(path), "an object of settings", type(found).__name__)
+    return dict(found)
 
 
 def _put(values: dict[str, Any], key: str, value: object) -> None:

@@ -245,7 +245,7 @@ def all_windows(
 
     Exchanges of training and calibration accounts count only before the cut, of test accounts only after it.
     ``meta`` repeats the account's columns and adds ``scope``, ``n_exchanges`` and ``weight`` (an account's
-    windows weigh 1 together).
+    windows weigh together what the account does, 1 where its labels have no ``weight``).
     """
     time, sessions = ordered.rows.when[:, W["time_us"]], session_keys(ordered)
     windows, rows = [], []
@@ -289,4 +289,6 @@ def _meta(known: pd.DataFrame, rows: list[tuple[int, str, int, float]]) -> pd.Da
     """A row a window: its account's columns (a row of ``known``), scope, size and weight."""
     columns = pd.DataFrame(rows, columns=["number", "scope", "n_exchanges", "weight"])
     meta = known.reset_index(drop=True).loc[columns["number"]].reset_index(drop=True)
+    if "weight" in meta:
+        columns["weight"] *= meta.pop("weight")
     return pd.concat([meta, columns.drop(columns="number")], axis=1)

@@ -123,11 +123,11 @@ def known_capabilities(corpora_dir: Path | None, held_out: set[str], seed: int) 
 
 
 def _prompt_weights(facts: pd.DataFrame) -> NDArray[np.float64]:
-    """An account weighs 1, or its attacker share; a group of texts as the root of its accounts; the operator's own
-    traffic ``OWN_WEIGHT`` times all other honest text."""
+    """An account weighs 1, or its attacker share, times the weight of its label; a group of texts as the root of its
+    accounts; the operator's own traffic ``OWN_WEIGHT`` times all other honest text."""
     accounts = facts.groupby("account_id")["label"].transform("size")
     group = facts.groupby("text_group")["account_id"].transform("nunique")
-    weight = np.array(facts["share"].fillna(1.0) / accounts / np.sqrt(group), np.float64)
+    weight = np.array(facts["share"].fillna(1.0) / accounts / np.sqrt(group) * facts.get("weight", 1.0), np.float64)
     own, honest = (facts["text_group"] == text_group(0, OWN)).to_numpy(), (facts["label"] == 0).to_numpy()
     if own.any():
         weight[own] *= OWN_WEIGHT * weight[honest & ~own].sum() / weight[own].sum()

@@ -23,7 +23,7 @@ from training.config import RunConfig
 from training.dataset import Progress, Sample, WindowTable, prefix_table, sample_prompts, window_table
 from training.early import PREFIXES
 from training.fit import Model, fit
-from training.pipeline import NAMES, SHAPE, exchanges
+from training.reading import NAMES, SHAPE, exchanges
 from training.split import SLICES, read_labels, split_accounts, text_group, workload
 
 __all__ = [

@@ -24,7 +24,7 @@ from fingerprint.exchange import Names
 from fingerprint.kernels.layout import MISSING, M, W
 from fingerprint.readers import Rejects, read
 from training.dataset import Sample
-from training.split import LabelError
+from training.split import LabelError, with_accounts
 
 __all__ = ["FAMILY", "SHARES", "Own", "read_own"]
 
@@ -47,11 +47,7 @@ class Own:
         """The labels (as ``split.read_labels`` gives them) and a row for every own account."""
         if both := len(self.accounts & set(labels["account_id"])):
             raise LabelError(f"expected ordinary traffic of accounts without a label, {both} have one: give each once")
-        rows = pd.DataFrame({"account_id": sorted(self.accounts), "label": 0, "kind": FAMILY, "family": FAMILY})
-        rows["group"], rows["share"] = rows["account_id"], np.nan
-        for name in labels.columns.difference(rows.columns):
-            rows[name] = ""
-        return pd.concat([labels, rows[labels.columns]], ignore_index=True)
+        return with_accounts(labels, sorted(self.accounts), 0, kind=FAMILY, family=FAMILY)
 
     def beside(self, sample: Sample) -> tuple[Own, Sample]:
         """Own traffic moved by whole weeks to where the labelled traffic is, so that one cut in time parts both."""

@@ -14,57 +14,54 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 import fingerprint
 from fingerprint import Scorer
 from fingerprint._files import search
-from fingerprint.assemble import Ordered
 from fingerprint.bundle import check_place
 from fingerprint.calibrate import quantiles
-from fingerprint.exchange import Names
-from fingerprint.features import FEATURE_SET, FEATURES
+from fingerprint.features import FEATURE_SET
 from fingerprint.head import Head
 from training.assess import assess, drift_of, names
 from training.bench import booster_beside, one_row
 from training.candidate import BUNDLE, Candidate, keep
 from training.card import card
-from training.compare import beside
+from training.compare import Compared, beside
 from training.config import LightGBM, RunConfig
-from training.dataset import Progress, Sample, WindowTable, contributions, sample_prompts, window_table
+from training.dataset import Progress, Sample, WindowTable, sample_prompts
 from training.evaluate import Evaluation, evaluate
 from training.export import ParityReport, check_parity, write_bundle
 from training.fit import Model, fit
 from training.graph import to_onnx
-from training.head import known_capabilities, train_heads
-from training.own import FAMILY, Own, read_own
+from training.known import Known, read_known
+from training.own import Own, read_own
+from training.reading import NAMES, SHAPE, windows
 from training.review import Review
-from training.split import nothing_held_out, read_labels, split_accounts
-from training.standing import standing_champion
+from training.split import check_folds, nothing_held_out, split_accounts
+from training.standing import Standing, standing_champion
 from training.tracking import Tracked, track
-from training.tune import tune
+from training.tune import Tuning, tune
+from training.unlabelled import Unlabelled, soft_labels
 
-__all__ = ["NAMES", "SHAPE", "Result", "exchanges", "run", "windows"]
+__all__ = ["Result", "run"]
 
-NAMES = [feature.name for feature in FEATURES]
-DIRECTIONS = [feature.direction for feature in FEATURES]
 MEASURED = "# The model that was measured\n\nKept to be compared with later ones; another may serve in its place.\n"
-SHAPE: dict[str, Any] = {"feature_names": NAMES, "directions": DIRECTIONS}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves: the bundle, the evaluation on held-out rows, its speed, and where MLflow has it."""
+    """What a run leaves: bundle, evaluation on held-out rows, speed, review, and where MLflow has it."""
 
     bundle: Path
     model: Model
     evaluation: Evaluation
     parity: ParityReport
     latency: dict[str, float]
+    review: Review
     tracked: Tracked
     accounts: pd.DataFrame
-    review: Review
+    labelled: list[str]  # what is to be told about the labels, a sentence each
 
 
 def run(
@@ -74,68 +71,163 @@ def run(
     config: RunConfig,
     *,
     groups: Path | None = None,
+    unlabelled: Unlabelled = Unlabelled.drop,
+    feedback: Path | None = None,
     benign: Sequence[Path] = (),
     corpora: Path | None = None,
     origin: Sequence[dict[str, Any]] = (),
     progress: Progress = lambda stage, done, total: None,
 ) -> Result:
-    """Train, calibrate, prove the export, evaluate, keep and track one model.
+    """Train, calibrate, prove the export, evaluate, compare with the champion, keep and track one model.
 
-    ``groups`` says which accounts are operated together (see ``split.read_labels``). ``benign`` is the operator's own
-    ordinary traffic, to be trained on as such and as what harvesting hides in (see ``own``). ``corpora`` adds its
-    prompts of known capability to those of the built-in grammar. ``origin`` says what the traffic is made of
+    ``groups`` says which accounts are operated together (see ``split.read_labels``). ``unlabelled`` says what becomes
+    of accounts without a label, ``feedback`` is a store of analysts' verdicts (see ``known``). ``benign`` is the
+    operator's own ordinary traffic, trained on as such and as what harvesting hides in (see ``own``). ``corpora``
+    adds its prompts of known capability to those of the built-in grammar. ``origin`` says what the traffic is made of
     and is kept in the manifest and the card. Raises ``FingerprintError`` with a clear message; the bundle is
     written only when the export is exact.
     """
     check_place(bundle)
-    known, own = read_labels(labels, groups), read_own(benign) if benign else None
-    if own:
-        known, traffic = own.labelled(known), [*traffic, *benign]
-        config = replace(config, split=replace(config.split, keep=(*config.split.keep, FAMILY)))
     with TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        standing = standing_champion(config, scratch)  # before hours of training: MLflow must be there
-        digest = _digest(traffic, labels) | ({"own_accounts": len(own.accounts)} if own else {})
-        sample = sample_prompts(traffic, progress)
-        if own:
-            own, sample = own.beside(sample)
-        accounts = split_accounts(known, sample.median_us, config.split, config.tune.folds, config.seed)
-        counts, everyone = {"accounts": _accounts(accounts)}, accounts
-        head, table = windows(sample, accounts, traffic, corpora, config, progress, own)
-        tuning = tune(table.X, table.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
-        trained = _train(table, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
-        progress("evaluate", 0, 1)
-        evaluation = evaluate(trained.model, table.X, table.meta, config.evaluation, config.seed)
-        data = [*origin, {**digest, "exchanges": sample.exchanges, "rejected": sample.rejected, **counts}]
-        measured = _measured(scratch / "measured", trained, head, table, evaluation, config, data, accounts)
-        found = beside(measured, standing.model, traffic, accounts, config, own, progress)
-        drift = _drift(table, measured)
-        if config.refit:
-            everyone = nothing_held_out(accounts, config.split, config.seed)
-            data[-1] |= {"accounts": _accounts(everyone), "forerunner_accounts": counts["accounts"]}
-            head, table = windows(sample, everyone, traffic, corpora, config, progress, own)
-            progress("refit", 0, 1)
-            trained = _train(table, tuning.params, config, "calib", lambda stage: None)
-        model, onnx_bytes, parity = trained
-        text = card(
-            config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data
-        )
-        _write(bundle, trained, head, table, evaluation, config, data, text)
-        latency = _latency(bundle, model, table)
-        progress("track", 0, 1)
-        review = assess(
-            found, measured, config, bundle_id=Scorer.load(bundle).bundle_id, against=standing.against(found),
-            not_compared=standing.why, trained_on=pd.DataFrame(data), splits=evaluation.tables["splits"],
-            changed=standing.changed(config, data), drift=drift, trials=tuning.trials,
-            speed={**latency, "onnx_bytes": float(len(onnx_bytes)), **standing.speed}, parity=asdict(parity),
-        )  # fmt: skip
-        tracked = track(
-            config=config, model=model, onnx_bytes=onnx_bytes, X=table.X, meta=table.meta, evaluation=evaluation,
-            tuning=tuning, parity=parity, bundle=bundle, card=text, review=review, found=found,
-            measured=scratch / "measured", training_data=data, metrics=latency,
-        )  # fmt: skip
-    names(review, accounts["account_id"]).to_csv(bundle.with_name(f"{bundle.name}.examples.csv"), index=False)
-    return Result(bundle, model, evaluation, parity, latency, tracked, accounts, review)
+        known = read_known(labels, groups, feedback, unlabelled)
+        standing = standing_champion(config, Path(folder))  # before hours of training: MLflow must be there
+        tables = [table for table in (labels, groups, feedback) if table is not None]
+        material = _material(traffic, tables, known, benign, corpora, config, progress)
+        measured = _measure(material, standing, Path(folder) / "measured", origin, progress)
+        final = _refit(material, measured.final, progress) if config.refit else measured.final
+        return _deliver(bundle, Path(folder) / "measured", material, standing, measured, final, origin, progress)
+
+
+class _Material(NamedTuple):
+    """What is learnt from: the traffic, its accounts with their split, and the settings that hold for them."""
+
+    traffic: Sequence[Path]
+    corpora: Path | None
+    sample: Sample
+    own: Own | None
+    known: Known
+    accounts: pd.DataFrame
+    config: RunConfig
+    digest: dict[str, Any]
+
+    def windows(self, accounts: pd.DataFrame, progress: Progress) -> tuple[Head, WindowTable]:
+        return windows(self.sample, accounts, self.traffic, self.corpora, self.config, progress, self.own)
+
+    def data(self, origin: Sequence[dict[str, Any]], final: _Final) -> list[dict[str, Any]]:
+        """What the model is made of, a row a source."""
+        told = {"labels": self.known.counts, "unlabelled": self.known.unlabelled.value, **final.weighed}
+        read = {"exchanges": self.sample.exchanges, "rejected": self.sample.rejected}
+        return [*origin, {**self.digest, **read, **final.counts, **told}]
+
+
+class _Final(NamedTuple):
+    """A trained model with its prompt head and windows, and how many accounts it was made of."""
+
+    trained: _Trained
+    head: Head
+    table: WindowTable
+    params: LightGBM
+    counts: dict[str, Any]
+    weighed: dict[str, Any]
+
+
+class _Measured(NamedTuple):
+    """The model that was measured, what was found, and the comparison with the champion."""
+
+    final: _Final
+    tuning: Tuning
+    evaluation: Evaluation
+    candidate: Candidate
+    found: Compared
+    drift: pd.DataFrame
+
+
+def _material(
+    traffic: Sequence[Path], tables: Sequence[Path], known: Known, benign: Sequence[Path], corpora: Path | None,
+    config: RunConfig, progress: Progress,
+) -> _Material:  # fmt: skip
+    """First read of the traffic, and the split."""
+    own = read_own(benign) if benign else None
+    if own:
+        known, traffic = known.with_own(own), [*traffic, *benign]
+    digest = _digest(traffic, *tables) | ({"own_accounts": len(own.accounts)} if own else {})
+    sample = sample_prompts(traffic, progress)
+    if own:
+        own, sample = own.beside(sample)
+    known = known.met(sample.median_us)
+    kept = tuple(dict.fromkeys((*config.split.keep, *known.never_held_out())))
+    config = replace(config, split=replace(config.split, keep=kept))
+    accounts = split_accounts(known.accounts, sample.median_us, config.split, config.tune.folds, config.seed)
+    check_folds(accounts)
+    return _Material(traffic, corpora, sample, own, known, accounts, config, digest)
+
+
+def _measure(
+    material: _Material, standing: Standing, folder: Path, origin: Sequence[dict[str, Any]], progress: Progress
+) -> _Measured:
+    """Tune and train on what is not held out, measure on what is, beside the champion."""
+    config, accounts = material.config, material.accounts
+    head, table = material.windows(accounts, progress)
+    learnt, weighed = _weighed(table, material.known.unlabelled, config)
+    tuning = tune(learnt.X, learnt.meta, config, progress=lambda done, total: progress("tune", done, total), **SHAPE)
+    trained = _train(learnt, tuning.params, config, "test", lambda stage: progress(stage, 0, 1))
+    progress("evaluate", 0, 1)
+    evaluation = evaluate(trained.model, table.X, table.meta, config.evaluation, config.seed)
+    final = _Final(trained, head, table, tuning.params, {"accounts": _accounts(accounts)}, weighed)
+    folder.mkdir()
+    _write(folder / BUNDLE, final, evaluation, replace(config, refit=False), material.data(origin, final), MEASURED)
+    candidate = keep(folder, accounts)
+    found = beside(candidate, standing.model, material.traffic, accounts, config, material.own, progress)
+    return _Measured(final, tuning, evaluation, candidate, found, _drift(table, candidate))
+
+
+def _refit(material: _Material, forerunner: _Final, progress: Progress) -> _Final:
+    """The same parameters on all accounts, families and times."""
+    config = material.config
+    everyone = nothing_held_out(material.accounts, config.split, config.seed)
+    counts = {"accounts": _accounts(everyone), "forerunner_accounts": forerunner.counts["accounts"]}
+    head, table = material.windows(everyone, progress)
+    progress("refit", 0, 1)
+    learnt, weighed = _weighed(table, material.known.unlabelled, config)
+    trained = _train(learnt, forerunner.params, config, "calib", lambda stage: None)
+    return _Final(trained, head, table, forerunner.params, counts, weighed)
+
+
+def _deliver(
+    bundle: Path, folder: Path, material: _Material, standing: Standing, measured: _Measured, final: _Final,
+    origin: Sequence[dict[str, Any]], progress: Progress,
+) -> Result:  # fmt: skip
+    """Write the bundle, then review and track the run."""
+    config, evaluation, tuning = material.config, measured.evaluation, measured.tuning
+    (model, onnx_bytes, parity), table, data = final.trained, final.table, material.data(origin, final)
+    text = card(config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data)
+    bundle_id = _write(bundle, final, evaluation, config, data, text)
+    latency = _latency(bundle, model, table)
+    progress("track", 0, 1)
+    review = assess(
+        measured.found, measured.candidate, config, bundle_id=bundle_id, against=standing.against(measured.found),
+        not_compared=standing.why, trained_on=pd.DataFrame(data), splits=evaluation.tables["splits"],
+        changed=standing.changed(config, data), drift=measured.drift, trials=tuning.trials,
+        speed={**latency, "onnx_bytes": float(len(onnx_bytes)), **standing.speed}, parity=asdict(parity),
+    )  # fmt: skip
+    tracked = track(
+        config=config, model=model, onnx_bytes=onnx_bytes, X=table.X, meta=table.meta, evaluation=evaluation,
+        tuning=tuning, parity=parity, bundle=bundle, card=text, review=review, found=measured.found,
+        measured=folder, training_data=data, metrics=latency,
+    )  # fmt: skip
+    named = names(review, material.accounts["account_id"])
+    named.to_csv(bundle.with_name(f"{bundle.name}.examples.csv"), index=False)
+    return Result(
+        bundle, model, evaluation, parity, latency, review, tracked, material.accounts, material.known.sentences()
+    )
+
+
+def _weighed(table: WindowTable, mode: Unlabelled, config: RunConfig) -> tuple[WindowTable, dict[str, Any]]:
+    """The windows to train on, and what weighing unlabelled ones has found."""
+    if mode is not Unlabelled.weighted:
+        return table, {}
+    soft = soft_labels(table, config.lightgbm, seed=config.seed, **SHAPE)
+    return soft.table, {"labelled_share": round(soft.share, 4), "unlabelled_attacks": round(soft.attacks, 1)}
 
 
 class _Trained(NamedTuple):
@@ -157,71 +249,11 @@ def _train(
     return _Trained(model, onnx_bytes, check_parity(onnx_bytes, model, table.X[rows]))
 
 
-def windows(
-    sample: Sample,
-    accounts: pd.DataFrame,
-    traffic: Sequence[Path],
-    corpora: Path | None,
-    config: RunConfig,
-    progress: Progress,
-    own: Own | None = None,
-) -> tuple[Head, WindowTable]:
-    """The prompt head of all training accounts, and the windows of every account, cross-fitted.
-
-    With ``own`` traffic among it, also those of copies of its accounts into which harvesting is mixed.
-    """
-    head, ordered, names = exchanges(sample, accounts, traffic, corpora, config, progress)
-    if own:
-        ordered, accounts = own.joined(ordered, names, accounts, config.seed)
-    cuts = (config.windows.sizes, config.windows.per_account, config.seed)
-    return head, window_table(ordered, names, accounts, *cuts, progress)
-
-
-def exchanges(
-    sample: Sample,
-    accounts: pd.DataFrame,
-    traffic: Sequence[Path],
-    corpora: Path | None,
-    config: RunConfig,
-    progress: Progress,
-) -> tuple[Head, Ordered, Names]:
-    """The prompt head of all training accounts, and every account's exchanges in order, read cross-fitted."""
-    heads = _heads(sample, accounts, corpora, config, progress)
-    head_of = dict(zip(accounts["account_id"], _head_numbers(accounts, config), strict=True))
-    return heads[-1], *contributions(traffic, heads, head_of, progress)
-
-
-def _head_numbers(accounts: pd.DataFrame, config: RunConfig) -> pd.Series[int]:
-    """Which head reads an account: of its fold in training and calibration, the last one in test."""
-    return accounts["fold"].where(accounts["split"] != "test", config.tune.folds)
-
-
-def _heads(
-    sample: Sample, accounts: pd.DataFrame, corpora: Path | None, config: RunConfig, progress: Progress
-) -> list[Head]:
-    """The cross-fitted prompt heads and, last, the one that goes into the bundle.
-
-    They learn from training accounts and, like their windows, from before the cut alone.
-    """
-    seen = set(accounts.loc[accounts["seen_family"], "text_group"])
-    held_out = set(accounts.loc[~accounts["text_group"].isin(seen), "family"])
-    held_out |= {family.rsplit(":", 1)[-1] for family in held_out}
-    train = accounts[accounts["split"] == "train"].set_index("account_id")
-    owner = np.array(sample.accounts.items, dtype=object)[sample.account]
-    early = sample.before(accounts.attrs["cut_us"])
-    rows = early[np.isin(owner[early], train.index.to_numpy())]
-    facts = train.loc[owner[rows]].reset_index()
-    labelled = known_capabilities(corpora, held_out, config.seed)
-    prompts = [sample.prompt[i] for i in rows]
-    folds = config.tune.folds
-    return list(train_heads(prompts, facts, labelled, folds, lambda done, total: progress("head", done, total)))
-
-
-def _digest(traffic: Sequence[Path], labels: Path) -> dict[str, Any]:
+def _digest(traffic: Sequence[Path], *tables: Path) -> dict[str, Any]:
     """What tells these inputs from others, without a path or an id in it; over the files that are read, no other."""
     files = [file for path in traffic for file in search(path)[0]]
     digest = hashlib.sha256()
-    for file in [*files, labels]:
+    for file in [*files, *tables]:
         with file.open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
     return {"name": "traffic and labels", "sha256": digest.hexdigest(), "files": len(files)}
@@ -233,23 +265,17 @@ def _accounts(accounts: pd.DataFrame) -> dict[str, int]:
 
 
 def _write(
-    bundle: Path,
-    trained: _Trained,
-    head: Head,
-    table: WindowTable,
-    evaluation: Evaluation,
-    config: RunConfig,
-    data: list[dict[str, Any]],
-    text: str,
-) -> None:
-    """The bundle, and beside it the native Booster that it must equal."""
-    benign = table.X[((table.meta["split"] != "test") & (table.meta["label"] == 0)).to_numpy()]
-    compact, info = head.compact()
-    model = trained.model
+    bundle: Path, final: _Final, evaluation: Evaluation, config: RunConfig, data: list[dict[str, Any]], text: str
+) -> str:
+    """The bundle, and beside it the native Booster that it must equal; the bundle's id."""
+    meta = final.table.meta
+    benign = final.table.X[((meta["split"] != "test") & (meta["label"] == 0)).to_numpy()]
+    compact, info = final.head.compact()
+    model = final.trained.model
     write_bundle(
         bundle,
         model=model,
-        onnx_bytes=trained.onnx_bytes,
+        onnx_bytes=final.trained.onnx_bytes,
         head=compact,
         head_info=info,
         feature_names=NAMES,
@@ -264,17 +290,7 @@ def _write(
         package_version=fingerprint.__version__,
     )
     model.booster.save_model(str(booster_beside(bundle)))
-
-
-def _measured(
-    folder: Path, trained: _Trained, head: Head, table: WindowTable, evaluation: Evaluation, config: RunConfig,
-    data: list[dict[str, Any]], accounts: pd.DataFrame,
-) -> Candidate:  # fmt: skip
-    """The model that was measured, as it is kept to be compared with the next one."""
-    of_this = replace(config, refit=False)
-    folder.mkdir()
-    _write(folder / BUNDLE, trained, head, table, evaluation, of_this, data, MEASURED)
-    return keep(folder, accounts)
+    return Scorer.load(bundle).bundle_id
 
 
 def _drift(table: WindowTable, model: Candidate) -> pd.DataFrame:

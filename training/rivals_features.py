@@ -20,7 +20,7 @@ from sklearn.svm import OneClassSVM
 
 from fingerprint.features import FEATURES
 from training.leaveout import CONTENT
-from training.pipeline import NAMES
+from training.reading import NAMES
 
 __all__ = ["COLUMNS", "MODELS", "RULES", "forest", "one_class", "outlying", "rule"]
 

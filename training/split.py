@@ -23,11 +23,15 @@ from numpy.typing import NDArray
 from fingerprint.errors import FingerprintError
 from training.config import Split as SplitConfig
 
-__all__ = ["LABEL_COLUMNS", "SLICES", "LabelError", "nothing_held_out", "read_labels", "split_accounts", "workload"]
+__all__ = [
+    "LABEL_COLUMNS", "SLICES", "LabelError", "check_folds", "nothing_held_out", "read_groups", "read_labels",
+    "split_accounts", "with_accounts", "workload",
+]  # fmt: skip
 
 LABEL_COLUMNS = ("account_id", "label")
 SLICES = ("lang", "goal", "client", "clock", "phase", "evasions", "plan", "tenure")  # for evaluation alone
 USES = ("train", "validate")
+MOST_ABSENT = 0.9  # of the labelled accounts may have no traffic; beyond it labels and traffic are of different times
 FOREVER_US = 2**62
 
 
@@ -35,21 +39,24 @@ class LabelError(FingerprintError, ValueError):
     """The table of labels cannot be used."""
 
 
-def read_labels(path: Path, groups: Path | None = None) -> pd.DataFrame:
-    """Read ``account_id,label[,kind,family,campaign_id,share,use]`` and ``SLICES``; one row an account.
+def read_labels(path: Path, groups: Path | None = None, *, both: bool = True) -> pd.DataFrame:
+    """Read ``account_id,label[,weight,kind,family,campaign_id,share,use]`` and ``SLICES``; one row an account.
 
-    Absent values are filled: kind ``attack`` or ``human`` by the label, family from the kind, no campaign, use
-    ``train``. Other columns are left out. ``groups`` names a table ``account_id,group`` of accounts that are operated
-    together, honest organisations too; without it accounts belong together when they share a campaign. Column
-    ``group`` says so.
+    Absent values are filled: weight 1, kind ``attack`` or ``human`` by the label, family from the kind, no campaign,
+    use ``train``. Other columns are left out. ``groups`` names a table ``account_id,group`` of accounts that are
+    operated together, honest organisations too; without it accounts belong together when they share a campaign. Column
+    ``group`` says so. Rows that repeat an account and its label are dropped; attribute ``repeated`` counts them.
+    Raises LabelError, also for labels of one class unless ``both`` is false.
     """
     labels = _table(path, LABEL_COLUMNS)
     labels["label"] = _numbers(path, labels["label"], "labels 0 (honest) and 1 (distillation)", (0, 1)).astype(int)
-    if labels["label"].nunique() < 2:
+    labels = _once(path, labels)
+    if both and labels["label"].nunique() < 2:
         raise LabelError(f"{path}: expected honest and distilling accounts, all labels are {labels['label'].iloc[0]}")
-    for name in ("kind", "family", "campaign_id", "share", "use"):
+    for name in ("kind", "family", "campaign_id", "share", "use", "weight"):
         if name not in labels:
             labels[name] = ""
+    labels["weight"] = _weights(path, labels["weight"].replace("", "1"))
     share = labels["share"].replace("", "nan")
     labels["share"] = _numbers(path, share, "shares from 0 to 1, or none", None)
     labels["kind"] = _filled(labels["kind"], labels["label"].map({0: "human", 1: "attack"}))
@@ -59,10 +66,35 @@ def read_labels(path: Path, groups: Path | None = None) -> pd.DataFrame:
         raise LabelError(f"{path}: expected a use of {' or '.join(USES)}, got {labels.loc[~known, 'use'].iloc[0]!r}")
     labels["group"] = _filled(labels["campaign_id"], labels["account_id"])
     if groups is not None:
-        together = _table(groups, ("account_id", "group")).set_index("account_id")["group"]
-        labels["group"] = _filled(labels["account_id"].map(together).fillna(""), labels["group"])
+        labels["group"] = _filled(labels["account_id"].map(read_groups(groups)).fillna(""), labels["group"])
     sliced = [name for name in SLICES if name in labels]
-    return labels[[*LABEL_COLUMNS, "kind", "family", "campaign_id", "share", "use", "group", *sliced]]
+    return labels[[*LABEL_COLUMNS, "weight", "kind", "family", "campaign_id", "share", "use", "group", *sliced]]
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """The group of each account in a table ``account_id,group``; raises LabelError."""
+    table = _table(path, ("account_id", "group"))
+    if count := int(table["account_id"].duplicated().sum()):
+        raise LabelError(f"{path}: expected one row an account, {count} rows repeat one")
+    return dict(zip(table["account_id"], table["group"], strict=True))
+
+
+def with_accounts(
+    labels: pd.DataFrame,
+    names: Sequence[str],
+    label: int,
+    *,
+    kind: str,
+    family: str,
+    groups: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """The labels (as ``read_labels`` gives them) and a row of weight 1 for each of ``names``, which have none yet."""
+    rows = pd.DataFrame({"account_id": list(names), "label": label, "weight": 1.0, "kind": kind, "family": family})
+    rows["share"], rows["use"] = np.nan, "train"
+    rows["group"] = [(groups or {}).get(name) or name for name in names]
+    for name in labels.columns.difference(rows.columns):
+        rows[name] = ""
+    return pd.concat([labels, rows[labels.columns]], ignore_index=True) if len(rows) else labels
 
 
 def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
@@ -79,9 +111,28 @@ def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
         raise LabelError(f"{expected}, lacks {', '.join(absent)}")
     if table.empty:
         raise LabelError(f"{expected}, it has no rows")
-    if count := int(table["account_id"].duplicated().sum()):
-        raise LabelError(f"{path}: expected one row an account, {count} rows repeat one")
     return table
+
+
+def _once(path: Path, labels: pd.DataFrame) -> pd.DataFrame:
+    """One row an account, the first; raises LabelError where an account has both labels."""
+    both = labels.groupby("account_id")["label"].nunique() > 1
+    if count := int(both.sum()):
+        raise LabelError(
+            f"{path}: expected one label an account, {count} accounts have both: keep the one that is true"
+        )
+    kept = labels.drop_duplicates("account_id", ignore_index=True)
+    kept.attrs["repeated"] = len(labels) - len(kept)
+    return kept
+
+
+def _weights(path: Path, text: pd.Series[str]) -> pd.Series[float]:
+    found = pd.to_numeric(text, errors="coerce")
+    fine = (found > 0) & np.isfinite(found)
+    if not fine.all():
+        told = f"got {text[~fine].iloc[0]!r} for {int((~fine).sum())} accounts"
+        raise LabelError(f"{path}: expected weights above 0, or none, {told}")
+    return found.astype(float)
 
 
 def _numbers(path: Path, text: pd.Series[str], expected: str, allowed: tuple[int, ...] | None) -> pd.Series[float]:
@@ -139,8 +190,7 @@ def split_accounts(
     The attribute ``cut_us`` of the result is the time that parts test from the rest.
     """
     known = labels.assign(use=labels.get("use", "train"))[labels["account_id"].isin(set(median_us))]
-    if known.empty:
-        raise LabelError("none of the labelled accounts has an exchange in the traffic")
+    _need_traffic(len(labels), len(known))
     known["text_group"] = [text_group(*row) for row in zip(known["label"], known["family"], strict=True)]
     known["median_us"] = known["account_id"].map(median_us)
     group_time = known.groupby("group")["median_us"].transform("median")
@@ -174,6 +224,15 @@ def _inner(accounts: pd.DataFrame, config: SplitConfig, seed: int) -> NDArray[np
     return np.where([_draw(group, seed) < calib for group in accounts["group"]], "calib", "train")
 
 
+def _need_traffic(labelled: int, found: int) -> None:
+    if labelled - found > MOST_ABSENT * labelled:
+        some = f"only {found:,}" if found else "none"
+        raise LabelError(
+            f"{some} of the labelled accounts has an exchange in the traffic, of {labelled:,}: "
+            "give the traffic of these accounts, and their ids as the traffic has them"
+        )
+
+
 def _need(known: pd.DataFrame) -> None:
     for split in ("train", "calib", "test"):
         counts = known.loc[known["split"] == split, "label"].value_counts()
@@ -181,4 +240,16 @@ def _need(known: pd.DataFrame) -> None:
             raise LabelError(
                 f"the {split} split has {counts.get(0, 0)} honest and {counts.get(1, 0)} distilling accounts; "
                 "at least 3 of each are needed: give more labelled accounts, or fewer families to test alone"
+            )
+
+
+def check_folds(accounts: pd.DataFrame) -> None:
+    """Raises LabelError where the training accounts of a label (as ``split_accounts`` gives them) are in one fold:
+    the prompt head that is trained without it would then know one label only."""
+    for label, name in ((0, "honest"), (1, "distilling")):
+        train = accounts[(accounts["split"] == "train") & (accounts["label"] == label)]
+        if train["fold"].nunique() < 2:
+            raise LabelError(
+                f"the {len(train)} {name} accounts in training are too few for the folds, all are in one: give labels "
+                "of more campaigns, organisations or families, or another seed"
             )

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from training.pipeline import NAMES
+from training.reading import NAMES
 from training.rivals_features import COLUMNS, MODELS, NUS, RULES, one_class, outlying, rule
 
 Rows = npt.NDArray[np.float32]

@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 
 from training.config import Split
-from training.split import LabelError, nothing_held_out, read_labels, split_accounts, text_group
+from training.split import (
+    LabelError,
+    check_folds,
+    nothing_held_out,
+    read_labels,
+    split_accounts,
+    text_group,
+    with_accounts,
+)
 
 DAY = 86_400_000_000
 FAMILIES = {1: ["harvest", "judge", "rewrite", "glaive"], 0: ["chat", "ci", "labelling", "work:irc", "evenings:irc"]}
@@ -120,6 +128,24 @@ def test_accounts_without_exchanges_are_left_out() -> None:
         split_accounts(table, {"stranger": 1}, Split(), 4, 3)
 
 
+def test_labels_of_other_traffic_are_an_error_and_some_absent_accounts_are_none() -> None:
+    table, times = labelled()
+    strangers = table.assign(account_id=[f"s{name}" for name in table["account_id"]])
+    assert len(split_accounts(pd.concat([table, strangers]), times, Split(), 4, 3)) == 400
+    with pytest.raises(LabelError, match="only 20 of the labelled accounts has an exchange in the traffic, of 420"):
+        split_accounts(pd.concat([table.head(20), strangers.head(400)]), times, Split(), 4, 3)
+
+
+@pytest.mark.parametrize(("label", "name"), [(0, "honest"), (1, "distilling")])
+def test_accounts_that_are_all_in_one_fold_are_too_few(label: int, name: str) -> None:
+    """Without that fold there would be nothing of theirs to train a prompt head on."""
+    known = split()
+    check_folds(known)
+    one = known.assign(fold=known["fold"].where(known["label"] != label, 2))
+    with pytest.raises(LabelError, match=rf"\d+ {name} accounts in training are too few for the folds"):
+        check_folds(one)
+
+
 def test_too_few_accounts_say_what_is_needed() -> None:
     table, times = labelled()
     with pytest.raises(LabelError, match="at least 3 of each are needed"):
@@ -164,7 +190,10 @@ class TestLabels:
             ("account_id,label,share\na,1,half\nb,0,\n", "expected shares from 0 to 1, or none, got 'half'"),
             ("account_id,label,share\na,1,7\nb,0,\n", "got '7'"),
             ("account_id,label\na,1\nb,\n", "expected labels 0"),
-            ("account_id,label\na,1\na,0\n", "1 rows repeat one"),
+            ("account_id,label\na,1\na,0\nb,0\n", "1 accounts have both"),
+            ("account_id,label,weight\na,1,0\nb,0,\n", "expected weights above 0, or none, got '0'"),
+            ("account_id,label,weight\na,1,inf\nb,0,\n", "got 'inf'"),
+            ("account_id,label,weight\na,1,much\nb,0,\n", "got 'much' for 1 accounts"),
             ("account_id,label\na,1\nb,1\n", "all labels are 1"),
         ],
     )
@@ -193,12 +222,30 @@ class TestLabels:
             with pytest.raises(LabelError, match=r"expected a CSV with columns account_id,label: .+"):
                 read_labels(path)
 
+    def test_a_repeated_label_counts_once_and_is_counted(self, tmp_path: Path) -> None:
+        """Other columns of the first row are kept."""
+        found = self.read(tmp_path, "account_id,label,family\na,1,x\nb,0,\na,1,y\na,1,x\n")
+        assert found["account_id"].tolist() == ["a", "b"]
+        assert found["family"].tolist() == ["x", "human"]
+        assert found.attrs["repeated"] == 2
+
+    def test_labels_of_one_class_are_read_where_others_give_the_rest(self, tmp_path: Path) -> None:
+        (tmp_path / "labels.csv").write_text("account_id,label\na,1\n")
+        assert read_labels(tmp_path / "labels.csv", both=False)["label"].tolist() == [1]
+
+    def test_accounts_that_are_added_are_like_those_of_a_plain_table(self, tmp_path: Path) -> None:
+        labels = self.read(tmp_path, "account_id,label,lang\na,1,en\nb,0,\n")
+        found = with_accounts(labels, ["c", "d"], 0, kind="human", family="human", groups={"d": "office"})
+        plain = self.read(tmp_path, "account_id,label,lang\na,1,en\nb,0,\nc,0,\nd,0,\n", "account_id,group\nd,office\n")
+        pd.testing.assert_frame_equal(found, plain)
+
     def test_further_columns_are_kept_for_evaluation_or_left_out(self, tmp_path: Path) -> None:
-        """What a user's table calls weight or split is not ours; a byte order mark is no part of a name."""
+        """What a user's table calls split is not ours; a byte order mark is no part of a name."""
         columns = "account_id,label,kind,family,campaign_id,share,goal,client,clock,lang,phase,evasions,weight,split"
-        rows = "NA,1,,evolved,c,0.5,reasoning,sdk,burst,zh,1,low_slow=0.4 identity=0.8,9,x\nb,0,,,,,,,,en,,,9,y\n"
+        rows = "NA,1,,evolved,c,0.5,reasoning,sdk,burst,zh,1,low_slow=0.4 identity=0.8,9,x\nb,0,,,,,,,,en,,,,y\n"
         found = self.read(tmp_path, f"\ufeff{columns}\n{rows}")
-        assert not {"weight", "split"} & set(found)
+        assert "split" not in found
+        assert found["weight"].tolist() == [9, 1]
         assert found["account_id"].tolist() == ["NA", "b"]
         assert found["lang"].tolist() == ["zh", "en"]
         assert found["evasions"].tolist() == ["low_slow=0.4 identity=0.8", ""]
