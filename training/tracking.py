@@ -44,6 +44,8 @@ from training.fit import Model, Rows
 from training.tune import Tuning
 
 _DESCRIPTION = 5000  # characters that MLflow's schema keeps of a version's description
+_EXPERIMENT = """Candidates for the registered model are runs named by their bundle id: card, metrics, plots, tables and
+bundle; runs nested in one are the trials of its tuning."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def track(
         client, experiment_id = _store(config.tracking.experiment)
         bundle_id = str(json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["bundle_id"])
         tags = {"bundle_id": bundle_id, "positives": evaluation.positives, "metrics_of": config.metrics_of}
-        tags["mlflow.note.content"] = _shown(card)
+        tags["mlflow.note.content"] = told = _shown(f"{_headline(evaluation, config.evaluation.fprs[0])}\n\n{card}")
         with mlflow.start_run(experiment_id=experiment_id, run_name=bundle_id, tags=tags) as run:
             _log_settings(config, model, training_data)
             mlflow.log_metrics(_metrics(evaluation, parity, onnx_bytes, metrics or {}))
@@ -100,7 +102,7 @@ def track(
             _log_files(model, evaluation, tuning, bundle, card)
             _log_trials(client, experiment_id, run.info.run_id, tuning.trials, evaluation.positives)
             uri = _log_onnx(model, onnx_bytes, X, bundle_id)
-        version = _register(client, config, uri, run.info.run_id, bundle_id, card)
+        version = _register(client, config, uri, run.info.run_id, bundle_id, told)
     return Tracked(mlflow.get_tracking_uri(), experiment_id, run.info.run_id, version, time.perf_counter() - started)
 
 
@@ -149,7 +151,8 @@ def _store(experiment: str) -> tuple[MlflowClient, str]:
     location = None
     if uri.startswith("sqlite:///"):
         location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
-    return client, str(client.create_experiment(experiment, artifact_location=location))
+    tags = {"mlflow.note.content": _EXPERIMENT}
+    return client, str(client.create_experiment(experiment, artifact_location=location, tags=tags))
 
 
 def _log_settings(config: RunConfig, model: Model, training_data: Sequence[Mapping[str, Any]]) -> None:
@@ -236,17 +239,23 @@ def _log_onnx(model: Model, onnx_bytes: bytes, X: Rows, bundle_id: str) -> str:
     return str(info.model_uri)
 
 
-def _register(client: MlflowClient, config: RunConfig, uri: str, run_id: str, bundle_id: str, card: str) -> str:
-    """The new version's number, with the card as its description, tag `bundle_id` and the configured alias."""
+def _register(client: MlflowClient, config: RunConfig, uri: str, run_id: str, bundle_id: str, told: str) -> str:
+    """The new version's number, with `told` as its description, tag `bundle_id` and the configured alias."""
     name = config.tracking.registered_model
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description="Finds distillation campaigns in API traffic.")
-    version = client.create_model_version(name, uri, run_id, tags={"bundle_id": bundle_id}, description=_shown(card))
+    version = client.create_model_version(name, uri, run_id, tags={"bundle_id": bundle_id}, description=told)
     client.set_registered_model_alias(name, config.tracking.alias, version.version)
     return str(version.version)
 
 
-def _shown(card: str) -> str:
-    """The card as far as MLflow's pages hold it."""
+def _headline(evaluation: Evaluation, fpr: float) -> str:
+    """One line ahead of the card, since lists of versions and the top of a run's page show no more."""
+    found = evaluation.metrics[f"recall_at_fpr_{fpr:g}"]
+    return f"Finds {found:.0%} at {fpr:.1%} false positives ({evaluation.positives})."
+
+
+def _shown(text: str) -> str:
+    """The text as far as MLflow's pages hold it."""
     rest = "\n\n… the whole card is the run's artifact `card.md`\n"
-    return card if len(card) <= _DESCRIPTION else card[: _DESCRIPTION - len(rest)] + rest
+    return text if len(text) <= _DESCRIPTION else text[: _DESCRIPTION - len(rest)] + rest
