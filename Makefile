@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LITELLM := .venv-litellm
 
-.PHONY: help setup litellm demo test lint types contracts check features bench clean
+.PHONY: help setup litellm demo test lint types contracts check features bench screenshots clean
 
 help:            ## list the commands
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 14
@@ -50,6 +50,9 @@ features: setup  ## write docs/features.md anew
 
 bench: setup     ## the figures of docs/benchmarks.md, side by side with their peers
 	$(BIN)/python -m training bench
+
+screenshots: setup  ## take the pictures of docs/images anew, of the run that make demo left
+	$(BIN)/python tests/mlflow_pages.py demo/mlflow.db docs/images
 
 clean:           ## remove the environment and what demo wrote
 	rm -rf $(VENV) $(LITELLM) demo build dist

@@ -26,6 +26,8 @@ from fingerprint.errors import FingerprintError
 
 __all__ = ["PROCESS", "StoreError", "end_killed", "experiment_id", "opened", "process", "quiet", "tracking_uri"]
 
+_EXPERIMENT = """Candidates for the registered model are runs named by their bundle id: review, metrics, plots, tables
+and bundle; runs nested in one are the trials of its tuning."""
 PROCESS = "process"  # tag of a run that is being written: host and process id
 
 
@@ -58,7 +60,8 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     location = None
     if (uri := tracking_uri()).startswith("sqlite:///"):
         location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
+    tags = {"mlflow.note.content": _EXPERIMENT}
+    return str(client.create_experiment(name, artifact_location=location, tags=tags))
 
 
 def end_killed(client: MlflowClient, experiment: str) -> int:

@@ -220,7 +220,7 @@ def _log_onnx(model: Model, onnx_bytes: bytes, X: Rows, bundle_id: str) -> str:
         signature=signature,
         input_example={"features": np.nan_to_num(X[:2])},  # JSON, which the example is kept as, has no NaN
         onnx_execution_providers=["CPUExecutionProvider"],
-        pip_requirements=[f"onnxruntime=={onnxruntime.__version__}", f"numpy=={np.__version__}"],
+        pip_requirements=[f"{package.__name__}=={package.__version__}" for package in (onnx, onnxruntime, np)],
         metadata={"bundle_id": bundle_id},
         save_as_external_data=False,
     )

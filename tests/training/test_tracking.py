@@ -97,6 +97,11 @@ def test_the_run_is_finished_with_parameters_metrics_and_digests(written: Writte
     assert all(len(d.dataset.digest) == 16 for d in run.inputs.dataset_inputs)
 
 
+def test_the_experiment_says_what_its_runs_are(written: Written) -> None:
+    experiment = written.client.get_experiment(written.tracked.experiment_id)
+    assert experiment.tags["mlflow.note.content"].startswith("Candidates for the registered model")
+
+
 def test_a_reviewer_finds_plots_tables_card_booster_and_bundle(written: Written, tmp_path: Path, model: Model) -> None:
     folder = Path(mlflow.artifacts.download_artifacts(run_id=written.tracked.run_id, dst_path=str(tmp_path)))
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -127,7 +132,10 @@ def test_the_challenger_loads_back_and_scores_as_the_model_does(
     version = written.client.get_model_version_by_alias("fingerprint", config.tracking.alias)
     assert str(version.version) == written.tracked.version
     assert version.tags["bundle_id"].startswith("fp-")
-    assert version.description.startswith("# card")
+    headline, _, card = version.description.partition("\n\n")
+    recall = written.client.get_run(version.run_id).data.metrics["recall_at_fpr_0.01"]
+    assert headline == f"Finds {recall:.0%} at 1.0% false positives (simulated positives)."
+    assert card.startswith("# card")
     assert version.description.endswith("artifact `card.md`\n")
     assert len(version.description) == 5000
     loaded = mlflow.onnx.load_model("models:/fingerprint@challenger")
