@@ -1,9 +1,8 @@
-"""Every notebook runs from top to bottom on small data, is stored without what it printed, and says what its source says.
+"""Every notebook runs top to bottom on small data, is stored without what it printed, and says what its source says.
 
 The source is the `.py` (percent format) beside it: `make notebooks` writes the `.ipynb` anew.
 """
 
-import re
 from pathlib import Path
 
 import jupytext
