@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LITELLM := .venv-litellm
 
-.PHONY: help setup litellm demo test lint types contracts check features bench screenshots clean
+.PHONY: help setup litellm demo test lint types contracts check features notebooks bench screenshots clean
 
 help:            ## list the commands
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 14
@@ -47,6 +47,9 @@ check: lint types contracts test  ## everything that the gate runs
 
 features: setup  ## write docs/features.md anew
 	$(BIN)/python -m training features-doc
+
+notebooks: setup ## write each notebooks/*.ipynb anew from the .py beside it, which is the one to edit
+	$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.py
 
 bench: setup     ## the figures of docs/benchmarks.md, side by side with their peers
 	$(BIN)/python -m training bench
