@@ -36,8 +36,9 @@ from training.graph import to_onnx
 from training.head import known_capabilities, train_heads
 from training.own import FAMILY, Own, read_own
 from training.split import nothing_held_out, read_labels, split_accounts
-from training.tracking import Tracked, track
+from training.tracking import Tracked, track, tracking_uri
 from training.tune import tune
+from training.tune_study import check_study
 
 __all__ = ["NAMES", "SHAPE", "Result", "exchanges", "run", "windows"]
 
@@ -80,6 +81,8 @@ def run(
     written only when the export is exact.
     """
     check_place(bundle)
+    if config.tune.study:
+        check_study(Path(config.tune.study), tracking_uri())
     known, own = read_labels(labels, groups), read_own(benign) if benign else None
     if own:
         known, traffic = own.labelled(known), [*traffic, *benign]

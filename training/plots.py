@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from training.evaluate import Evaluation
@@ -21,8 +20,8 @@ BENIGN, ATTACK, MARK, INK = "#2a6f97", "#c8553d", "#e9a23b", "#333333"
 LEVEL_COLOURS = {"review": MARK, "act": ATTACK}
 
 
-def figures(evaluation: Evaluation, model: Model, trials: pd.DataFrame) -> dict[str, Figure]:
-    """Every figure of a run by file stem; the Optuna history is left out without trials."""
+def figures(evaluation: Evaluation, model: Model) -> dict[str, Figure]:
+    """Every figure of a run by file stem, but for those of tuning (`tune_plots`)."""
     drawn = {
         "roc": roc(evaluation.scored),
         "precision_recall": precision_recall(evaluation.scored),
@@ -34,7 +33,6 @@ def figures(evaluation: Evaluation, model: Model, trials: pd.DataFrame) -> dict[
     }
     for name in evaluation.tables.keys() & {"by_lang", "by_evasion"}:
         drawn[f"recall_{name}"] = recalls(evaluation.tables[name], name.removeprefix("by_"))
-    drawn |= {"optuna_history": history(trials)} if len(trials) else {}
     for name in drawn.keys() - {"benign_workloads", "feature_importance"}:  # those two rest on no positive
         axes = drawn[name].axes[0]
         _title(axes, f"{axes.get_title(loc='left')}, {evaluation.positives}")
@@ -52,7 +50,7 @@ def feature_importance(model: Model) -> pd.DataFrame:
 
 def roc(scored: pd.DataFrame) -> Figure:
     """ROC with the false-positive rate on a log scale, where the rates that matter lie."""
-    figure, axes = _axes("ROC, test split", "false-positive rate", "recall")
+    figure, axes = axes_of("ROC, test split", "false-positive rate", "recall")
     for name, rows, colour in _curves(scored):
         label, score, weight = (rows[c] for c in ("label", "score", "account_weight"))
         rates, recalls, _ = roc_curve(label, score, sample_weight=weight)
@@ -69,7 +67,7 @@ def roc(scored: pd.DataFrame) -> Figure:
 def precision_recall(scored: pd.DataFrame) -> Figure:
     """Precision against recall; the title states the prevalence it holds for."""
     base = float(np.average(scored["label"], weights=scored["account_weight"]))
-    figure, axes = _axes(f"Precision and recall at {base:.0%} attack", "recall", "precision")
+    figure, axes = axes_of(f"Precision and recall at {base:.0%} attack", "recall", "precision")
     for name, rows, colour in _curves(scored):
         label, score, weight = (rows[c] for c in ("label", "score", "account_weight"))
         precision, recall, _ = precision_recall_curve(label, score, sample_weight=weight)
@@ -86,7 +84,9 @@ def size_by_share(table: pd.DataFrame, column: str = "recall_at_fpr_0.01") -> Fi
     grid = table.pivot(index="window_size", columns="attacker_share", values=column)
     count = table.pivot(index="window_size", columns="attacker_share", values="windows")
     title = f"Recall at {float(column.rsplit('_', 1)[1]):.1%} false positives"
-    figure, axes = _axes(title, "attacker's share of the window", "exchanges in the window", width=1.5 + grid.shape[1])
+    figure, axes = axes_of(
+        title, "attacker's share of the window", "exchanges in the window", width=1.5 + grid.shape[1]
+    )
     axes.imshow(grid.to_numpy(float), cmap="YlGnBu", vmin=0, vmax=1, aspect="auto")
     windows = count.to_numpy(float)
     for (i, j), value in np.ndenumerate(grid.to_numpy(float)):
@@ -102,7 +102,7 @@ def size_by_share(table: pd.DataFrame, column: str = "recall_at_fpr_0.01") -> Fi
 def recalls(table: pd.DataFrame, by: str, fpr: float = 0.01) -> Figure:
     """Recall of each slice with its interval."""
     title = f"Recall at {fpr:.1%} false positives by {by}"
-    figure, axes = _axes(title, "recall", "", height=1.5 + 0.34 * len(table))
+    figure, axes = axes_of(title, "recall", "", height=1.5 + 0.34 * len(table))
     recall, at = table[f"recall_at_fpr_{fpr:g}"], np.arange(len(table))
     error = np.clip([recall - table[f"low_{fpr:g}"], table[f"high_{fpr:g}"] - recall], 0, None)
     axes.errorbar(recall, at, xerr=error, fmt="o", color=BENIGN, capsize=3, ms=5)
@@ -117,7 +117,7 @@ def benign_rates(table: pd.DataFrame) -> Figure:
     """Share of benign accounts that reach each level, by workload, with exact intervals."""
     table = table.sort_values("review_fpr", ascending=False, ignore_index=True)
     title = "Benign accounts that reach a level, by workload"
-    figure, axes = _axes(title, "share of accounts", "", height=1.5 + 0.34 * len(table))
+    figure, axes = axes_of(title, "share of accounts", "", height=1.5 + 0.34 * len(table))
     for shift, (level, colour) in zip((-0.15, 0.15), LEVEL_COLOURS.items(), strict=True):
         rate, at = table[f"{level}_fpr"], np.arange(len(table)) + shift
         error = np.abs([rate - table[f"{level}_low"], table[f"{level}_high"] - rate])
@@ -133,7 +133,7 @@ def benign_rates(table: pd.DataFrame) -> Figure:
 def calibration(table: pd.DataFrame, ece: float) -> Figure:
     """Observed share of attack against the mean score of each bin; the area of a dot is its weight."""
     title = f"Calibration (expected error {ece:.3f})"
-    figure, axes = _axes(title, "mean score", "observed share of attack")
+    figure, axes = axes_of(title, "mean score", "observed share of attack")
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
     area = 20 + 400 * table["weight"] / table["weight"].sum()
     axes.plot(table["predicted"], table["observed"], color=BENIGN, lw=1.5)
@@ -144,7 +144,7 @@ def calibration(table: pd.DataFrame, ece: float) -> Figure:
 
 def scores(scored: pd.DataFrame, thresholds: Mapping[str, float]) -> Figure:
     """Distribution of the scores of benign and attack windows, on a log scale, with both thresholds."""
-    figure, axes = _axes("Scores of test windows", "score", "share of windows (log)")
+    figure, axes = axes_of("Scores of test windows", "score", "share of windows (log)")
     for name, label, colour in (("benign", 0, BENIGN), ("attack", 1, ATTACK)):
         rows = scored[scored["label"] == label]
         weight = rows["account_weight"] / rows["account_weight"].sum()
@@ -159,20 +159,10 @@ def scores(scored: pd.DataFrame, thresholds: Mapping[str, float]) -> Figure:
 def importances(table: pd.DataFrame, top: int = 30) -> Figure:
     """The features of largest total gain."""
     table = table[table["gain"] > 0].head(top)
-    figure, axes = _axes("Feature importance", "share of total gain", "", height=1.5 + 0.22 * len(table))
+    figure, axes = axes_of("Feature importance", "share of total gain", "", height=1.5 + 0.22 * len(table))
     axes.barh(table["feature"], table["share"], color=BENIGN)
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=8)
-    return figure
-
-
-def history(trials: pd.DataFrame) -> Figure:
-    """Value of each Optuna trial and the best so far."""
-    figure, axes = _axes("Optuna trials", "trial", "objective (partial AUC on left-out folds)")
-    axes.scatter(trials["number"], trials["value"], color=BENIGN, alpha=0.8, label="trial")
-    axes.step(trials["number"], trials["value"].cummax(), where="post", color=ATTACK, lw=2, label="best so far")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="lower right")
     return figure
 
 
@@ -187,7 +177,8 @@ def _title(axes: Axes, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=INK)
 
 
-def _axes(title: str, x: str, y: str, width: float = 6.4, height: float = 4.4) -> tuple[Figure, Axes]:
+def axes_of(title: str, x: str, y: str, width: float = 6.4, height: float = 4.4) -> tuple[Figure, Axes]:
+    """A figure of one plot in the look that all of them share."""
     figure = Figure(figsize=(max(width, 5.5), max(height, 2.6)), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     _title(axes, title)
