@@ -66,7 +66,7 @@ class Windows:
 @dataclass(frozen=True)
 class Tune:
     """The Optuna study: trials, seconds at most, the folds (see `tune_folds`), how many trials run side by side, the
-    recall given for a leaf less, and the study's own file.
+    recall given for a microsecond less of scoring a window, and the study's own file.
 
     Results depend on `workers`, not on how many cores there are. `study` is empty for memory, or an sqlite file that
     a killed run goes on from; it is never the file MLflow uses.
@@ -76,7 +76,7 @@ class Tune:
     timeout_s: float = 60.0
     folds: int = 4
     workers: int = 2
-    recall_per_leaf: float = 2e-6
+    recall_per_us: float = 0.002
     study: str = ""
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class Tune:
         check(self.timeout_s > 0, "tune.timeout_s", "seconds above 0", self.timeout_s)
         check(self.folds >= 2, "tune.folds", "2 or more", self.folds)
         check(self.workers >= 1, "tune.workers", "1 or more", self.workers)
-        check(0 <= self.recall_per_leaf < 0.01, "tune.recall_per_leaf", "0 to below 0.01", self.recall_per_leaf)
+        check(0 <= self.recall_per_us < 1, "tune.recall_per_us", "0 to below 1", self.recall_per_us)
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from training.config import LightGBM, RunConfig
 from training.fit import Rows, train_booster
-from training.tune_folds import Fold, Measured, family_folds, measure
+from training.tune_folds import Fold, Measured, clearly_better, family_folds, measure
 from training.tune_study import open_study
 
-__all__ = ["MEASURED", "SEARCHED", "Progress", "Tuning", "suggest", "tune"]
+__all__ = ["MEASURED", "SEARCHED", "US_PER_LEAF", "Progress", "Tuning", "suggest", "tune"]
 
 Progress = Callable[[int, int], None]
 """Called after each trial with trials done and trials asked for."""
@@ -48,6 +48,7 @@ SEARCHED = (
     "path_smooth",
 )
 STARTUP = 10  # random trials before the model of the objective takes over
+US_PER_LEAF = 1.7e-3  # what onnxruntime takes longer for a row, for each leaf of the model (docs/decisions/0012)
 PRUNE_BELOW = 0.1  # p from which a trial's families are taken for worse than the best one's
 MEASURED = ("value", "recall", "partial_auc", "log_loss", "size", "seconds")
 
@@ -78,10 +79,10 @@ def tune(
 ) -> Tuning:
     """The best of `config.tune.trials` by mean recall at 1 % false positives over left-out families, less size.
 
-    A leaf costs `config.tune.recall_per_leaf`. The first trial is the configured default, which is kept unless the best
-    one beats it by more than one standard error over the families (Breiman et al. 1984). Methods: TPE (Bergstra et
-    al. 2011) with a constant liar within a batch (Ginsbourger et al. 2010); after each fold a trial whose families
-    are worse than the best trial's by a signed-rank test (Wilcoxon 1945) is pruned.
+    A microsecond costs `config.tune.recall_per_us`. The first trial is the configured default, which is kept unless
+    the best one beats it by more than one standard error over the families (Breiman et al. 1984). Methods: TPE
+    (Bergstra et al. 2011) with a constant liar within a batch (Ginsbourger et al. 2010); after each fold a trial whose
+    families are worse than the best trial's by a signed-rank test (Wilcoxon 1945) is pruned.
 
     X: float32[k, n]; meta: k rows with label, split, weight, fold, family, group and account_id; rows of a negative
     fold are always trained on. Raises FitError when families or accounts are too few for the folds, StudyError
@@ -156,7 +157,7 @@ def _tried(
 ) -> bool:
     """Reports each left-out family's recall less the price of size; False once the trial is pruned."""
     started, size = time.perf_counter(), params.trees * params.num_leaves
-    price, results, complete = config.tune.recall_per_leaf * size, [], True
+    price, results, complete = config.tune.recall_per_us * US_PER_LEAF * size, [], True
     for fold in folds:
         results.append(measured(params, fold))
         for family, recall in results[-1].recalls.items():
@@ -215,8 +216,7 @@ def _digest(X: Rows, meta: pd.DataFrame, names: Sequence[str], directions: Seque
 def _found(study: optuna.Study, config: RunConfig) -> Tuning:
     """The best trial's parameters, or the default's where its families gain less than one standard error on it."""
     default, best = study.trials[0], study.best_trial
-    gains = np.array([best.intermediate_values[k] - value for k, value in default.intermediate_values.items()])
-    clear = len(gains) > 1 and gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains))
+    clear = clearly_better(best.intermediate_values, default.intermediate_values)
     params = dict(best.params if clear else default.params)
     return Tuning(replace(config.lightgbm, **params), _table(study.trials), _importance(study))
 

@@ -19,7 +19,7 @@ from training.bootstrap import cut_at
 from training.fit import FitError, Floats, log_loss
 from training.split import text_group
 
-__all__ = ["FPR", "PARTIAL_FPR", "Fold", "Measured", "family_folds", "measure"]
+__all__ = ["FPR", "PARTIAL_FPR", "Fold", "Measured", "clearly_better", "family_folds", "measure"]
 
 Indices = npt.NDArray[np.int64]
 FPR = 0.01
@@ -88,6 +88,12 @@ def measure(margin: Floats, meta: pd.DataFrame, families: Mapping[int, Indices])
     recalls = {number: float(np.average(found[rows], weights=weight[rows])) for number, rows in families.items()}
     area = float(roc_auc_score(label, margin, sample_weight=weight, max_fpr=PARTIAL_FPR))
     return Measured(recalls, area, log_loss(label, expit(margin), weight))
+
+
+def clearly_better(trial: Mapping[int, float], default: Mapping[int, float]) -> bool:
+    """Whether `trial` gains more than one standard error over families (by number) on `default`."""
+    gains = np.array([trial[family] - value for family, value in default.items()])
+    return len(gains) > 1 and bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
 def _dealt(fold: Indices, attack: npt.NDArray[np.bool_], family: npt.NDArray[np.object_]) -> Indices:

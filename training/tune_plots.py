@@ -64,7 +64,7 @@ def _importance(table: pd.DataFrame, positives: str) -> Figure:
 def _slices(trials: pd.DataFrame, positives: str) -> Figure:
     """The objective of complete trials against each parameter, later trials darker."""
     complete = trials[trials["state"] == "COMPLETE"]
-    names = list(trials.columns[trials.columns.get_loc("seconds") + 1 :])
+    names = list(trials.columns)[list(trials.columns).index("seconds") + 1 :]
     figure = Figure(figsize=(12, 3.0 * -(-len(names) // 4)), dpi=110, layout="constrained")
     figure.suptitle(f"Objective by parameter, later trials darker, {positives}", x=0.01, ha="left", fontweight="bold")
     for at, name in enumerate(names, 1):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from training.fit import FitError
-from training.tune_folds import family_folds, measure
+from training.tune_folds import clearly_better, family_folds, measure
 
 if TYPE_CHECKING:
     from conftest import Matrix
@@ -74,3 +74,13 @@ def test_accounts_count_once_in_a_familys_recall() -> None:
     meta = pd.DataFrame({"label": [0] * 200 + [1] * 5, "weight": [1.0] * 200 + [1.0, *[0.25] * 4]})
     margin = np.concatenate([np.zeros(200), [5.0], -np.ones(4)])
     assert measure(margin, meta, {0: np.arange(200, 205)}).recalls == {0: 0.5}
+
+
+def test_a_trial_is_clearly_better_by_more_than_a_standard_error_over_families() -> None:
+    default = {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4}
+    gains = np.array([0.3, -0.2, 0.25, -0.2])
+    assert 0 < gains.mean() < gains.std(ddof=1) / 2
+    assert not clearly_better({k: v + gains[k] for k, v in default.items()}, default)
+    assert clearly_better({k: v + 0.01 + 0.01 * gains[k] for k, v in default.items()}, default)
+    assert not clearly_better(default, default)
+    assert not clearly_better({0: 0.9}, {0: 0.1}), "one family has no error to go by"
