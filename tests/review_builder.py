@@ -49,7 +49,14 @@ def review(*, champion: bool = True, seed: int = 5, **changes: Any) -> Review:
         examples=_examples(rng, champion),
         speed={"score_p50_us": 4.1, "score_p99_us": 5.2, "booster_predict_p50_us": 15.0, "onnx_bytes": 92_160.0},
         parity={"rows": 28647, "edge_rows": 2531, "probability_error": 1.3e-7, "decision_differences": 0},
-        trials=pd.DataFrame({"number": range(4), "value": [0.5, 0.4, 0.6, 0.55], "num_leaves": [6, 8, 15, 6]}),
+        trials=pd.DataFrame(
+            {
+                "number": range(4),
+                "state": ["COMPLETE", "PRUNED", "COMPLETE", "COMPLETE"],
+                "value": [0.5, 0.4, 0.6, 0.55],
+                "num_leaves": [6, 8, 15, 6],
+            }
+        ),
         decision=decision(passed=True) if champion else None,
     )  # fmt: skip
     return replace(built, **changes)

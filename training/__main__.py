@@ -90,6 +90,10 @@ def run(
     ] = None,
     corpora: Corpora = None,
     trials: Annotated[int | None, typer.Option(min=0, help="Optuna trials (overrides the settings).")] = None,
+    study: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="File to keep trials in; the same command goes on from it.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Trials side by side (overrides the settings).")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="What is held out follows from it (overrides the settings).")
     ] = None,
@@ -104,7 +108,8 @@ def run(
     from training.world import origin as describe
 
     origin = [row for path in traffic for row in describe(path.parent)]
-    given = {"tune.trials": trials, "seed": seed, "evaluation.positives": None if origin else LABELLED}
+    given = {"tune.trials": trials, "tune.study": study and str(study), "tune.workers": workers, "seed": seed}
+    given["evaluation.positives"] = None if origin else LABELLED
     settings = load(config, {key: value for key, value in given.items() if value is not None})
     with Stages() as stages:
         result = run_pipeline(

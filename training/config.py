@@ -66,22 +66,26 @@ class Windows:
 
 @dataclass(frozen=True)
 class Tune:
-    """The Optuna study: trials, seconds at most, the folds (see `split`), and the study's own storage.
+    """The Optuna study: trials, seconds at most, the folds (see `tune_folds`), how many trials run side by side, the
+    recall given for a microsecond less of scoring a window, and the study's own file.
 
-    `storage` is empty for memory or an sqlite URL; it is never the file MLflow uses.
+    Results depend on `workers`, not on how many cores there are. `study` is empty for memory, or an sqlite file that
+    a killed run goes on from; it is never the file MLflow uses.
     """
 
     trials: int = 8
     timeout_s: float = 60.0
     folds: int = 4
-    max_fpr: float = 0.05
-    storage: str = ""
+    workers: int = 2
+    recall_per_us: float = 0.002
+    study: str = ""
 
     def __post_init__(self) -> None:
         check(self.trials >= 0, "tune.trials", "0 or more", self.trials)
         check(self.timeout_s > 0, "tune.timeout_s", "seconds above 0", self.timeout_s)
         check(self.folds >= 2, "tune.folds", "2 or more", self.folds)
-        check(0 < self.max_fpr <= 1, "tune.max_fpr", "above 0, at most 1", self.max_fpr)
+        check(self.workers >= 1, "tune.workers", "1 or more", self.workers)
+        check(0 <= self.recall_per_us < 1, "tune.recall_per_us", "0 to below 1", self.recall_per_us)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,10 @@ from training.reading import NAMES, SHAPE, windows
 from training.review import Review
 from training.split import check_folds, nothing_held_out, split_accounts
 from training.standing import Standing, standing_champion
+from training.store import tracking_uri
 from training.tracking import Tracked, track
 from training.tune import Tuning, tune
+from training.tune_study import check_study
 from training.unlabelled import Unlabelled, soft_labels
 
 __all__ = ["Result", "run"]
@@ -88,6 +90,8 @@ def run(
     written only when the export is exact.
     """
     check_place(bundle)
+    if config.tune.study:
+        check_study(Path(config.tune.study), tracking_uri())
     with TemporaryDirectory() as folder:
         known = read_known(labels, groups, feedback, unlabelled)
         standing = standing_champion(config, Path(folder))  # before hours of training: MLflow must be there

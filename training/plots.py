@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from training.evaluate import Evaluation
@@ -21,8 +20,8 @@ BENIGN, ATTACK, MARK, INK = "#2a6f97", "#c8553d", "#e9a23b", "#333333"
 LEVEL_COLOURS = {"review": MARK, "act": ATTACK}
 
 
-def figures(evaluation: Evaluation, model: Model, trials: pd.DataFrame) -> dict[str, Figure]:
-    """Every figure of a run by file stem; the Optuna history is left out without trials."""
+def figures(evaluation: Evaluation, model: Model) -> dict[str, Figure]:
+    """Every figure of a run by file stem, but for those of tuning (`tune_plots`)."""
     drawn = {
         "roc": roc(evaluation.scored),
         "precision_recall": precision_recall(evaluation.scored),
@@ -34,7 +33,6 @@ def figures(evaluation: Evaluation, model: Model, trials: pd.DataFrame) -> dict[
     }
     for name in evaluation.tables.keys() & {"by_lang", "by_evasion"}:
         drawn[f"recall_{name}"] = recalls(evaluation.tables[name], name.removeprefix("by_"))
-    drawn |= {"optuna_history": history(trials)} if len(trials) else {}
     for name in drawn.keys() - {"benign_workloads", "feature_importance"}:  # those two rest on no positive
         axes = drawn[name].axes[0]
         _title(axes, f"{axes.get_title(loc='left')}, {evaluation.positives}")
@@ -163,16 +161,6 @@ def importances(table: pd.DataFrame, top: int = 30) -> Figure:
     axes.barh(table["feature"], table["share"], color=BENIGN)
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=8)
-    return figure
-
-
-def history(trials: pd.DataFrame) -> Figure:
-    """Value of each Optuna trial and the best so far."""
-    figure, axes = canvas("Optuna trials", "trial", "objective (partial AUC on left-out folds)")
-    axes.scatter(trials["number"], trials["value"], color=BENIGN, alpha=0.8, label="trial")
-    axes.step(trials["number"], trials["value"].cummax(), where="post", color=ATTACK, lw=2, label="best so far")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="lower right")
     return figure
 
 

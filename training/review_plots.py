@@ -21,9 +21,10 @@ from matplotlib.ticker import ScalarFormatter
 
 from training.drift import LARGE, SMALL
 from training.evaluate import LEAST_ACCOUNTS
-from training.plots import ATTACK, BENIGN, INK, MARK, canvas, dress, history
+from training.plots import ATTACK, BENIGN, INK, MARK, canvas, dress
 from training.review import Review
 from training.review_tables import shares, slice_name
+from training.tune_plots import history
 
 __all__ = ["CHAMPION", "MOST", "figures"]
 
@@ -225,9 +226,7 @@ def shap_beeswarm(review: Review) -> Figure:
 
 def trials(review: Review) -> Figure:
     """The objective of each trial of the tuning and the best so far."""
-    figure = history(review.trials)
-    dress(figure.axes[0], f"Optuna trials, {review.positives}", "trial", "objective on left-out folds")
-    return figure
+    return history(review.trials, review.positives)
 
 
 def _shap() -> Any:

@@ -24,12 +24,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pandas as pd
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
-from training import plots, review_page, store
+from training import plots, review_page, store, tune_plots
 from training.compare import Compared
 from training.config import RunConfig, Tracking
 from training.evaluate import Evaluation
@@ -37,7 +37,7 @@ from training.export import ParityReport
 from training.fit import Model, Rows
 from training.registry import Registered
 from training.review import Review
-from training.tune import Tuning
+from training.tune import MEASURED, SEARCHED, Tuning
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,11 @@ def _log_files(model: Model, evaluation: Evaluation, tuning: Tuning, bundle: Pat
     """Plots, tables as CSV, the card, the native Booster as text and the bundle, uploaded as one folder."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for name in ("plots", "tables", "booster"):
-            (root / name).mkdir()
-        for name, figure in plots.figures(evaluation, model, tuning.trials).items():
+        for name in ("plots/tuning", "tables", "booster"):
+            (root / name).mkdir(parents=True)
+        tuned = tune_plots.figures(tuning.trials, tuning.importance, evaluation.positives)
+        drawn = plots.figures(evaluation, model) | {f"tuning/{name}": figure for name, figure in tuned.items()}
+        for name, figure in drawn.items():
             figure.savefig(root / "plots" / f"{name}.png")
         tables = {**evaluation.tables, "feature_importance": plots.feature_importance(model), "trials": tuning.trials}
         for name, table in tables.items():
@@ -191,19 +193,18 @@ def _log_files(model: Model, evaluation: Evaluation, tuning: Tuning, bundle: Pat
 
 
 def _log_trials(client: MlflowClient, experiment_id: str, parent: str, trials: pd.DataFrame, positives: str) -> None:
-    """One nested run a trial, each written in a single batch."""
+    """One nested run a trial, each written in a single batch; a pruned one is shown as killed."""
     now = int(time.time() * 1000)
-    measured = ("value", "partial_auc", "log_loss", "seconds")
     for row in trials.to_dict("records"):
         tags = {"mlflow.parentRunId": parent, "mlflow.runName": f"trial {row['number']}"}
-        run = client.create_run(experiment_id, tags=tags)
+        run = client.create_run(experiment_id, tags=tags | {"positives": positives, "state": row["state"].lower()})
+        measured = {key: float(row[key]) for key in MEASURED if np.isfinite(row[key])}
         client.log_batch(
             run.info.run_id,
-            metrics=[Metric(key, float(row[key]), now, 0) for key in measured],
-            params=[Param(str(k), str(v)) for k, v in row.items() if k not in (*measured, "number")],
-            tags=[RunTag("positives", positives)],
+            metrics=[Metric(key, value, now, 0) for key, value in measured.items()],
+            params=[Param(key, str(row[key])) for key in SEARCHED],
         )
-        client.set_terminated(run.info.run_id)
+        client.set_terminated(run.info.run_id, "FINISHED" if row["state"] == "COMPLETE" else "KILLED")
 
 
 def _log_onnx(model: Model, onnx_bytes: bytes, X: Rows, bundle_id: str) -> str:

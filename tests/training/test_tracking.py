@@ -24,7 +24,7 @@ from training.evaluate import evaluate
 from training.export import check_parity, to_onnx, write_bundle
 from training.fit import Model
 from training.tracking import Tracked, _quiet, track
-from training.tune import Tuning
+from training.tune import SEARCHED, Tuning
 
 if TYPE_CHECKING:
     from conftest import Matrix
@@ -64,7 +64,12 @@ def written(
         card=CARD,
         package_version="0",
     )
-    trial = {"value": 0.5, "partial_auc": 0.6, "log_loss": 0.3, "seconds": 0.1, "trees": 20}
+    params = {key: getattr(model.params, key) for key in SEARCHED}
+    complete = {"value": 0.5, "recall": 0.52, "partial_auc": 0.6, "log_loss": 0.3, "size": 320, "seconds": 0.1}
+    pruned = {"size": 960, "seconds": 0.04}
+    trials = pd.DataFrame(
+        [{"number": 0, "state": "COMPLETE"} | complete | params, {"number": 1, "state": "PRUNED"} | pruned | params]
+    )
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
@@ -75,7 +80,7 @@ def written(
             X=matrix.X,
             meta=matrix.meta,
             evaluation=evaluate(model, matrix.X, matrix.meta, config.evaluation, config.seed),
-            tuning=Tuning(model.params, pd.DataFrame([{"number": 0, **trial}, {"number": 1, **trial}])),
+            tuning=Tuning(model.params, trials),
             parity=check_parity(data, model, matrix.X),
             bundle=bundle,
             card=CARD,
@@ -105,7 +110,8 @@ def test_the_experiment_says_what_its_runs_are(written: Written) -> None:
 def test_a_reviewer_finds_plots_tables_card_booster_and_bundle(written: Written, tmp_path: Path, model: Model) -> None:
     folder = Path(mlflow.artifacts.download_artifacts(run_id=written.tracked.run_id, dst_path=str(tmp_path)))
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert {"card.md", "config.json", "bundle/manifest.json", "plots/roc.png", "tables/by_family.csv"} <= names
+    assert {"card.md", "config.json", "bundle/manifest.json", "plots/roc.png", "plots/tuning/history.png"} <= names
+    assert {"tables/by_family.csv", "tables/trials.csv"} <= names
     native = lgb.Booster(model_file=folder / "booster" / "model.txt")
     assert native.model_to_string() == model.booster.model_to_string()
     assert (written.folder / "mlartifacts").is_dir()
@@ -116,14 +122,18 @@ def test_nothing_is_pickled(written: Written) -> None:
     assert not kinds & {".pkl", ".pickle", ".joblib", ".cloudpickle"}
 
 
-def test_trials_are_nested_runs(written: Written) -> None:
+def test_trials_are_nested_runs_and_a_pruned_one_is_shown_as_such(written: Written, model: Model) -> None:
     tracked = written.tracked
     query = f"tags.mlflow.parentRunId = '{tracked.run_id}'"
     runs = written.client.search_runs([tracked.experiment_id], query)
-    assert sorted(run.info.run_name for run in runs) == ["trial 0", "trial 1"]
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    assert runs[0].data.metrics["partial_auc"] == 0.6
-    assert runs[0].data.params == {"trees": "20"}
+    complete, pruned = sorted(runs, key=lambda run: str(run.info.run_name))
+    assert [run.info.run_name for run in (complete, pruned)] == ["trial 0", "trial 1"]
+    assert [run.info.status for run in (complete, pruned)] == ["FINISHED", "KILLED"]
+    assert [run.data.tags["state"] for run in (complete, pruned)] == ["complete", "pruned"]
+    assert complete.data.metrics["recall"] == 0.52
+    assert set(pruned.data.metrics) == {"size", "seconds"}
+    assert complete.data.params == pruned.data.params
+    assert complete.data.params["num_leaves"] == str(model.params.num_leaves)
 
 
 def test_the_challenger_loads_back_and_scores_as_the_model_does(
