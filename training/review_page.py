@@ -155,7 +155,7 @@ def markdown(review: Review, most: int = 5000) -> str:
 
 
 def _blocks(review: Review, verdict: Verdict) -> Iterator[str]:
-    yield f"## {_escaped(verdict.title)}"
+    yield _first_line(review, verdict)
     yield _escaped(verdict.reason)
     yield _escaped(verdict.measured)
     if review.positives == SIMULATED:
@@ -165,6 +165,13 @@ def _blocks(review: Review, verdict: Verdict) -> Iterator[str]:
     yield _block(tables.speed(review), 6)
     yield _block(tables.parity(review), 6)
     yield LIMITS
+
+
+def _first_line(review: Review, verdict: Verdict) -> str:
+    """All that lists of versions show: no heading, what the gate says, the first figure of the headline."""
+    rows = tables.headline(review).rows
+    told = f": {rows.iloc[0]['measure']} {rows.iloc[0]['challenger']}, {review.positives}" if len(rows) else ""
+    return f"{_escaped(verdict.title)}{_escaped(told)}."
 
 
 def _block(table: Table, most: int) -> str:

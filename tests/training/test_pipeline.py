@@ -17,7 +17,7 @@ from fingerprint.commands import app
 from fingerprint.errors import TrafficError
 from fingerprint.exchange import parse
 from fingerprint.features import FEATURE_SET
-from training import pipeline
+from training import pipeline, reading
 from training.bench import booster_beside
 from training.config import RunConfig
 from training.dataset import sample_prompts
@@ -145,7 +145,7 @@ def test_stages_are_told_on_stderr_and_the_result_on_stdout(trained: Run) -> Non
 def test_nothing_is_left_behind(trained: Run) -> None:
     """No draft of a bundle, no temporary folder."""
     names = {path.name for path in trained.out.iterdir()}
-    assert names <= {"bundle", "bundle.booster.txt", "mlflow.db", "mlartifacts"}
+    assert names <= {"bundle", "bundle.booster.txt", "bundle.examples.csv", "mlflow.db", "mlartifacts"}
     assert {path.name for path in trained.bundle.iterdir()} == {"model.onnx", "head.npy", "card.md", "manifest.json"}
 
 
@@ -168,9 +168,9 @@ def test_no_prompt_from_after_the_cut_reaches_the_head(
     accounts = pd.DataFrame({**columns, "split": ["train", "train", "calib", "test"]})
     accounts.attrs["cut_us"] = FOREVER_US if part is None else sorted(sent.values())[int(400 * part)]
     given: list[bytes] = []
-    monkeypatch.setattr(pipeline, "known_capabilities", lambda *rest: ([], []))
-    monkeypatch.setattr(pipeline, "train_heads", lambda prompts, *rest: given.extend(prompts) or [])
-    pipeline._heads(sample_prompts([tmp_path / "t.jsonl"]), accounts, None, RunConfig(), lambda *step: None)
+    monkeypatch.setattr(reading, "known_capabilities", lambda *rest: ([], []))
+    monkeypatch.setattr(reading, "train_heads", lambda prompts, *rest: given.extend(prompts) or [])
+    reading._heads(sample_prompts([tmp_path / "t.jsonl"]), accounts, None, RunConfig(), lambda *step: None)
     assert len(given) == 48, "the usual number of both training accounts"
     assert all(sent[prompt] < accounts.attrs["cut_us"] for prompt in given)
 

@@ -15,22 +15,28 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from compared import compared
 from mlflow.tracking import MlflowClient
+from review_builder import review
 
 from fingerprint import BundleError
 from fingerprint.delivery import pull
+from training import store
+from training.compare import Compared
 from training.config import RunConfig
 from training.evaluate import evaluate
 from training.export import check_parity, to_onnx, write_bundle
 from training.fit import Model
-from training.tracking import Tracked, _quiet, track
+from training.review_page import markdown
+from training.tracking import Tracked, track
 from training.tune import SEARCHED, Tuning
 
 if TYPE_CHECKING:
     from conftest import Matrix
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydantic's and sqlalchemy's, raised inside MLflow
-CARD = "# card\n" + "x" * 6000
+CARD = "# card\n"
+REVIEW = review()
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ def written(
         card=CARD,
         package_version="0",
     )
+    measured = folder / "measured"
+    measured.mkdir()
+    (measured / "fitted.json").write_text("{}")
     params = {key: getattr(model.params, key) for key in SEARCHED}
     complete = {"value": 0.5, "recall": 0.52, "partial_auc": 0.6, "log_loss": 0.3, "size": 320, "seconds": 0.1}
     pruned = {"size": 960, "seconds": 0.04}
@@ -84,6 +93,9 @@ def written(
             parity=check_parity(data, model, matrix.X),
             bundle=bundle,
             card=CARD,
+            review=REVIEW,
+            found=compared(),
+            measured=measured,
             training_data=[{"name": "toy", "rows": 3}],
             metrics={"score_p50_us": 9.5},
         )
@@ -111,7 +123,10 @@ def test_a_reviewer_finds_plots_tables_card_booster_and_bundle(written: Written,
     folder = Path(mlflow.artifacts.download_artifacts(run_id=written.tracked.run_id, dst_path=str(tmp_path)))
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {"card.md", "config.json", "bundle/manifest.json", "plots/roc.png", "plots/tuning/history.png"} <= names
-    assert {"tables/by_family.csv", "tables/trials.csv"} <= names
+    assert {"tables/by_family.csv", "tables/trials.csv", "review/review.html", "measured/fitted.json"} <= names
+    kept, facts = Compared.load(folder / "review")
+    assert kept.sides == ("score", "champion_score")
+    assert facts["champion"] == "3"
     native = lgb.Booster(model_file=folder / "booster" / "model.txt")
     assert native.model_to_string() == model.booster.model_to_string()
     assert (written.folder / "mlartifacts").is_dir()
@@ -142,12 +157,7 @@ def test_the_challenger_loads_back_and_scores_as_the_model_does(
     version = written.client.get_model_version_by_alias("fingerprint", config.tracking.alias)
     assert str(version.version) == written.tracked.version
     assert version.tags["bundle_id"].startswith("fp-")
-    headline, _, card = version.description.partition("\n\n")
-    recall = written.client.get_run(version.run_id).data.metrics["recall_at_fpr_0.01"]
-    assert headline == f"Finds {recall:.0%} at 1.0% false positives (simulated positives)."
-    assert card.startswith("# card")
-    assert version.description.endswith("artifact `card.md`\n")
-    assert len(version.description) == 5000
+    assert version.description == markdown(REVIEW)
     loaded = mlflow.onnx.load_model("models:/fingerprint@challenger")
     assert loaded.SerializeToString() == written.onnx_bytes
     found = mlflow.pyfunc.load_model("models:/fingerprint@challenger").predict({"features": matrix.X})
@@ -164,7 +174,7 @@ def test_logging_is_quiet_and_put_back() -> None:
     import logging
 
     before = logging.getLogger("mlflow").level
-    with _quiet():
+    with store.quiet():
         assert logging.getLogger("alembic").level == logging.ERROR
     assert logging.getLogger("mlflow").level == before
 
@@ -176,7 +186,7 @@ def test_the_ui_is_one_command(written: Written) -> None:
     assert rest == ["ui", "--backend-store-uri", f"sqlite:///{written.folder}/mlflow.db"]
 
 
-def test_only_tracking_imports_mlflow_and_it_sends_no_telemetry() -> None:
+def test_mlflow_is_imported_for_tracking_alone_and_sends_no_telemetry() -> None:
     code = (
         "import sys, training.export, training.card, training.tune, training.plots; assert 'mlflow' not in sys.modules;"
         "import training.tracking; from mlflow.telemetry.utils import is_telemetry_disabled as d; assert d()"
