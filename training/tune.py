@@ -49,7 +49,7 @@ SEARCHED = (
 )
 STARTUP = 10  # random trials before the model of the objective takes over
 US_PER_LEAF = 1.7e-3  # what onnxruntime takes longer for a row, for each leaf of the model (docs/decisions/0012)
-PRUNE_BELOW = 0.1  # p from which a trial's families are taken for worse than the best one's
+PRUNE_BELOW = 0.05  # p from which a trial's families are taken for worse than the best one's
 MEASURED = ("value", "recall", "partial_auc", "log_loss", "size", "seconds")
 
 
@@ -91,6 +91,7 @@ def tune(
     asked = config.tune.trials
     if not asked:
         return Tuning(config.lightgbm, pd.DataFrame())
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs a line a study and a trial otherwise
     train = np.flatnonzero(meta["split"].to_numpy() == "train")
     X, meta = X[train], meta.iloc[train]
     learn = partial(train_booster, feature_names=feature_names, directions=directions, seed=config.seed)
@@ -196,7 +197,6 @@ _NOT_OF_TRIALS = {"trials", "timeout_s", "study"}  # settings of Tune that no tr
 
 def _replayed(kept: optuna.Study | None, config: RunConfig) -> optuna.Study:
     """A study in memory with the whole batches of `kept`: what comes next is sampled as if never interrupted."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs a line a trial otherwise
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         pruner = optuna.pruners.WilcoxonPruner(p_threshold=PRUNE_BELOW)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from training.plots import ATTACK, BENIGN, INK, MARK, canvas
 
@@ -49,13 +49,13 @@ def history(trials: pd.DataFrame, positives: str) -> Figure:
         bottom = axes.get_xaxis_transform()
         axes.plot(pruned["number"], [0.02] * len(pruned), "x", color=INK, transform=bottom, label="pruned")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False)
     return figure
 
 
 def _importance(table: pd.DataFrame, positives: str) -> Figure:
     """How much of what sets the best trials apart is each parameter's."""
-    figure, axes = canvas(f"Importance of parameters (PED-ANOVA), {positives}", "share", "", height=3.4)
+    figure, axes = canvas(f"Importance of parameters, {positives}", "share (PED-ANOVA)", "", height=3.4)
     axes.barh(table["parameter"], table["importance"], color=BENIGN)
     axes.invert_yaxis()
     return figure
@@ -71,6 +71,7 @@ def _slices(trials: pd.DataFrame, positives: str) -> Figure:
         axes = figure.add_subplot(-(-len(names) // 4), 4, at)
         axes.scatter(complete[name], complete["value"], c=complete["number"], cmap="Blues", edgecolors=INK, lw=0.5)
         axes.set(xlabel=name, xscale="log" if name in LOGARITHMIC else "linear")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # on a log axis they would run into each other
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     return figure
@@ -83,5 +84,5 @@ def _pareto(trials: pd.DataFrame, positives: str) -> Figure:
     axes.scatter(complete["size"], complete["recall"], color=BENIGN, alpha=0.6, label="trial")
     axes.step(best["size"], best["recall"], where="post", color=ATTACK, lw=2, marker="o", ms=4, label="Pareto front")
     axes.scatter(default["size"], default["recall"], color=MARK, marker="s", zorder=3, label="default")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False)
     return figure
