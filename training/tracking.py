@@ -94,7 +94,7 @@ def track(
         client, experiment_id = _store(config.tracking.experiment)
         bundle_id = str(json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["bundle_id"])
         tags = {"bundle_id": bundle_id, "positives": evaluation.positives, "metrics_of": config.metrics_of}
-        tags["mlflow.note.content"] = told = _shown(f"{_headline(evaluation, config.evaluation.fprs[0])}\n\n{card}")
+        tags["mlflow.note.content"] = told = _shown(f"{_headline(evaluation, config)}\n\n{card}")
         with mlflow.start_run(experiment_id=experiment_id, run_name=bundle_id, tags=tags) as run:
             _log_settings(config, model, training_data)
             mlflow.log_metrics(_metrics(evaluation, parity, onnx_bytes, metrics or {}))
@@ -249,10 +249,12 @@ def _register(client: MlflowClient, config: RunConfig, uri: str, run_id: str, bu
     return str(version.version)
 
 
-def _headline(evaluation: Evaluation, fpr: float) -> str:
-    """One line ahead of the card, since lists of versions and the top of a run's page show no more."""
-    found = evaluation.metrics[f"recall_at_fpr_{fpr:g}"]
-    return f"Finds {found:.0%} at {fpr:.1%} false positives ({evaluation.positives})."
+def _headline(evaluation: Evaluation, config: RunConfig) -> str:
+    """One line ahead of the card: lists of versions and the top of a run's page show little more."""
+    fpr = config.evaluation.fprs[0]
+    found, low, high = (evaluation.metrics[f"recall_at_fpr_{fpr:g}{end}"] for end in ("", "_low", "_high"))
+    measured = f"{evaluation.positives}, measured on {config.metrics_of}"
+    return f"Finds {found:.0%} of attack windows ({low:.0%} to {high:.0%}) at {fpr:.1%} false positives: {measured}."
 
 
 def _shown(text: str) -> str:

@@ -134,7 +134,8 @@ def test_the_challenger_loads_back_and_scores_as_the_model_does(
     assert version.tags["bundle_id"].startswith("fp-")
     headline, _, card = version.description.partition("\n\n")
     recall = written.client.get_run(version.run_id).data.metrics["recall_at_fpr_0.01"]
-    assert headline == f"Finds {recall:.0%} at 1.0% false positives (simulated positives)."
+    assert headline.startswith(f"Finds {recall:.0%} of attack windows (")
+    assert headline.endswith(") at 1.0% false positives: simulated positives, measured on this model.")
     assert card.startswith("# card")
     assert version.description.endswith("artifact `card.md`\n")
     assert len(version.description) == 5000
