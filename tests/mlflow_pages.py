@@ -23,6 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MODEL, ALIAS = "fingerprint", "challenger"
+AT_ALIAS = re.compile(rf"@\s*{ALIAS}")
 PATIENCE_MS = 90_000  # the first page compiles MLflow's scripts
 # loopback only, whatever a page or the browser itself would ask for
 ALONE = ["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
@@ -99,7 +100,7 @@ def pictures(store: Path, folder: Path) -> None:
         ui.see(version.tags["bundle_id"], "roc_auc", "About this run")
         ui.picture(folder, "run")
         ui.open(version_place(str(version.version)))
-        ui.see(f"Version {version.version}", re.compile(ALIAS), re.compile("Model card"))
+        ui.see(f"Version {version.version}", AT_ALIAS, version.tags["bundle_id"], "model")
         ui.picture(folder, "version")
 
 

@@ -15,7 +15,7 @@ import mlflow_pages
 import pytest
 from mlflow.entities import Run as Tracked
 from mlflow.tracking import MlflowClient
-from mlflow_pages import ALIAS, MODEL, Ui, comparison_place, run_place, version_place
+from mlflow_pages import AT_ALIAS, MODEL, Ui, comparison_place, run_place, version_place
 from toy_run import Run
 from typer.testing import CliRunner
 
@@ -23,7 +23,6 @@ from training.__main__ import app
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydantic's and sqlalchemy's, raised inside MLflow
 CARD = "Model card: fingerprint, distillation campaigns in API traffic"
-AT_ALIAS = re.compile(rf"@\s*{ALIAS}")
 SECOND = {"refit = true": "seed = 11", "trees = 40": "trees = 30"}  # other settings and another split
 
 
@@ -139,7 +138,7 @@ def test_the_registered_model_lists_its_versions_and_the_alias(ui: Ui, store: St
 
 def test_the_page_of_a_version_has_the_card_the_alias_and_the_run(ui: Ui, store: Store, pictures: Path) -> None:
     ui.open(version_place("2"))
-    ui.see("Version 2", CARD, "Measured at", store.runs[1].data.tags["bundle_id"], AT_ALIAS)
+    ui.see("Version 2", CARD, "Measured at", AT_ALIAS, store.runs[1].data.tags["bundle_id"], "model")
     ui.page.get_by_role("cell", name="ROC AUC").wait_for()
     ui.picture(pictures, "version")
 
