@@ -69,7 +69,7 @@ def card(
     """
     whose = "the forerunner" if config.refit else config.metrics_of
     parts = [
-        "# Model card: fingerprint, distillation campaigns in API traffic",
+        "# Model card: fingerprint",
         USE,
         "## Measured at",
         REFIT if config.refit else "",
@@ -138,6 +138,8 @@ def _slices(evaluation: Evaluation, fpr: float) -> list[str]:
             continue
         table = evaluation.tables[name].rename(columns={f"recall_at_fpr_{fpr:g}": "recall"})
         table = table.rename(columns={f"low_{fpr:g}": "low", f"high_{fpr:g}": "high", "seen_family": "trained on"})
+        if "trained on" in table:
+            table["trained on"] = table["trained on"].map({True: "yes", False: "no"})
         if "attacker_share" in table:
             table["attacker_share"] = [f"{share:.0%}" for share in table["attacker_share"]]
         unused = [column for column in table.columns if column.rpartition("_")[2].startswith("0.")]

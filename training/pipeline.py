@@ -8,6 +8,7 @@ Stages are plain functions with explicit inputs and outputs; ``run`` calls them 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -113,6 +114,7 @@ class _Material(NamedTuple):
     accounts: pd.DataFrame
     config: RunConfig
     digest: dict[str, Any]
+    began: float  # seconds since 1970
 
     def windows(self, accounts: pd.DataFrame, progress: Progress) -> tuple[Head, WindowTable]:
         return windows(self.sample, accounts, self.traffic, self.corpora, self.config, progress, self.own)
@@ -151,7 +153,7 @@ def _material(
     config: RunConfig, progress: Progress,
 ) -> _Material:  # fmt: skip
     """First read of the traffic, and the split."""
-    own = read_own(benign) if benign else None
+    began, own = time.time(), read_own(benign) if benign else None
     if own:
         known, traffic = known.with_own(own), [*traffic, *benign]
     digest = _digest(traffic, *tables) | ({"own_accounts": len(own.accounts)} if own else {})
@@ -163,7 +165,7 @@ def _material(
     config = replace(config, split=replace(config.split, keep=kept))
     accounts = split_accounts(known.accounts, sample.median_us, config.split, config.tune.folds, config.seed)
     check_folds(accounts)
-    return _Material(traffic, corpora, sample, own, known, accounts, config, digest)
+    return _Material(traffic, corpora, sample, own, known, accounts, config, digest, began)
 
 
 def _measure(
@@ -217,7 +219,7 @@ def _deliver(
     tracked = track(
         config=config, model=model, onnx_bytes=onnx_bytes, X=table.X, meta=table.meta, evaluation=evaluation,
         tuning=tuning, parity=parity, bundle=bundle, card=text, review=review, found=measured.found,
-        measured=folder, training_data=data, metrics=latency,
+        measured=folder, training_data=data, metrics=latency, began=material.began,
     )  # fmt: skip
     named = names(review, material.accounts["account_id"])
     named.to_csv(bundle.with_name(f"{bundle.name}.examples.csv"), index=False)

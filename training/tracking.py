@@ -77,12 +77,14 @@ def track(
     measured: Path,
     training_data: Sequence[Mapping[str, Any]] = (),
     metrics: Mapping[str, float] | None = None,
+    began: float | None = None,
 ) -> Tracked:
     """Writes one finished run and registers its ONNX model with tag `bundle_id` and the configured alias.
 
     X: float32[k, n] and meta: k rows with split and label, of which digests are kept, not the rows; `metrics`
-    are added to those of `evaluation` (latencies, say); `measured` is the folder of `candidate.keep`. A run that fails
-    midway is marked FAILED, one that is killed is marked so by the next; neither is registered: that is the last step.
+    are added to those of `evaluation` (latencies, say); `measured` is the folder of `candidate.keep`; `began`: when
+    training did, in seconds since 1970. A run that fails midway is marked FAILED, one that is killed is marked so by
+    the next; neither is registered: that is the last step.
     """
     started = time.perf_counter()
     with store.opened() as client:
@@ -91,17 +93,23 @@ def track(
         bundle_id = str(json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["bundle_id"])
         tags = {"bundle_id": bundle_id, "positives": evaluation.positives, "metrics_of": config.metrics_of}
         tags |= {store.PROCESS: store.process(), "mlflow.note.content": review_page.markdown(review)}
-        with mlflow.start_run(experiment_id=experiment_id, run_name=bundle_id, tags=tags) as run:
+        tags |= {"mlflow.source.name": "python -m training run", "mlflow.runName": bundle_id}
+        run_id = client.create_run(experiment_id, int(1000 * (began or time.time())), tags).info.run_id
+        with mlflow.start_run(run_id):
             _log_settings(config, model, training_data)
-            mlflow.log_metrics(_metrics(evaluation, parity, onnx_bytes, metrics or {}))
             _log_datasets(X, meta)
             _log_files(model, evaluation, tuning, bundle, card)
-            _log_review(client, run.info.run_id, review, found)
+            _log_review(client, run_id, review, found)
             mlflow.log_artifacts(str(measured), "measured")
-            _log_trials(client, experiment_id, run.info.run_id, tuning.trials, evaluation.positives)
-            uri = _log_onnx(model, onnx_bytes, X, bundle_id)
-        version = _register(client, config, uri, run.info.run_id, review)
-    return Tracked(mlflow.get_tracking_uri(), experiment_id, run.info.run_id, version, time.perf_counter() - started)
+            _log_trials(client, experiment_id, run_id, tuning.trials, evaluation.positives)
+            logged = _log_onnx(model, onnx_bytes, X, bundle_id)
+            of_model = {"onnx_bytes": float(len(onnx_bytes)), **_parity(parity), **(metrics or {})}
+            of_model |= {} if config.refit else evaluation.metrics  # those of the forerunner are not the model's
+            mlflow.log_metrics(_sections(of_model), model_id=logged.model_id)
+            mlflow.log_metrics(_sections(evaluation.metrics) if config.refit else {})
+            _log_confusion(evaluation)
+        version = _register(client, config, str(logged.model_uri), run_id, review)
+    return Tracked(mlflow.get_tracking_uri(), experiment_id, run_id, version, time.perf_counter() - started)
 
 
 def track_report(
@@ -151,16 +159,42 @@ def _log_settings(config: RunConfig, model: Model, training_data: Sequence[Mappi
     calibration = model.calibration
     sections |= {"calibration.method": calibration.method, "features": len(model.feature_names)}
     sections |= {"thresholds.benign_accounts": model.thresholds.benign_accounts}
-    mlflow.log_params(sections)
+    mlflow.log_params({name: value for name, value in sections.items() if value not in ("", [])})
     mlflow.log_dict(resolved, "config.json")
     mlflow.log_dict({"training_data": [dict(row) for row in training_data]}, "training_data.json")
 
 
-def _metrics(
-    evaluation: Evaluation, parity: ParityReport, onnx_bytes: bytes, more: Mapping[str, float]
-) -> dict[str, float]:
-    proof = {f"parity_{key}": float(value) for key, value in asdict(parity).items()}
-    return {**evaluation.metrics, **proof, "onnx_bytes": float(len(onnx_bytes)), **more}
+def _parity(parity: ParityReport) -> dict[str, float]:
+    return {f"parity_{key}": float(value) for key, value in asdict(parity).items()}
+
+
+def _sections(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics with the section that MLflow groups their charts by, and no more digits than mean something."""
+    return {f"{_section(name)}/{name}": float(f"{value:.6g}") for name, value in metrics.items()}
+
+
+def _section(name: str) -> str:
+    if name.endswith(("_low", "_high")):
+        return "intervals"
+    starts = {
+        "account_fpr": "honest accounts", "parity": "export", "onnx": "export", "score_p": "speed", "booster": "speed",
+        "windows": "data", "benign_accounts": "data", "attack_accounts": "data", "prevalence": "data",
+    }  # fmt: skip
+    return next((section for start, section in starts.items() if name.startswith(start)), "detection")
+
+
+def _log_confusion(evaluation: Evaluation) -> None:
+    """MLflow's own evaluation of test accounts as classified at `review`: counts, precision, confusion matrix."""
+    accounts = evaluation.scored.groupby("account_id").agg(label=("label", "first"), score=("score", "max"))
+    reached = (accounts["score"] >= evaluation.thresholds.review).astype(float)
+    mlflow.models.evaluate(
+        data=pd.DataFrame({"label": accounts["label"].astype(float), "reached": reached}),
+        targets="label",
+        predictions="reached",
+        model_type="classifier",
+        evaluators="default",
+        evaluator_config={"metric_prefix": "accounts_at_review_", "log_model_explainability": False, "pos_label": 1.0},
+    )
 
 
 def _log_datasets(X: Rows, meta: pd.DataFrame) -> None:
@@ -207,15 +241,15 @@ def _log_trials(client: MlflowClient, experiment_id: str, parent: str, trials: p
         client.set_terminated(run.info.run_id, "FINISHED" if row["state"] == "COMPLETE" else "KILLED")
 
 
-def _log_onnx(model: Model, onnx_bytes: bytes, X: Rows, bundle_id: str) -> str:
-    """The graph with signature and example; returns the model's URI. Requirements are given, not inferred."""
+def _log_onnx(model: Model, onnx_bytes: bytes, X: Rows, bundle_id: str) -> Any:
+    """The graph with signature and example; returns what MLflow says of it. Requirements are given, not inferred."""
     n = len(model.feature_names)
     column = (-1, 1)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, n), "features")]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), column, name) for name in ("margin", "probability")]),
     )
-    info = mlflow.onnx.log_model(
+    return mlflow.onnx.log_model(
         onnx.load_from_string(onnx_bytes),
         name="model",
         signature=signature,
@@ -225,7 +259,6 @@ def _log_onnx(model: Model, onnx_bytes: bytes, X: Rows, bundle_id: str) -> str:
         metadata={"bundle_id": bundle_id},
         save_as_external_data=False,
     )
-    return str(info.model_uri)
 
 
 def _register(client: MlflowClient, config: RunConfig, uri: str, run_id: str, review: Review) -> str:
@@ -233,7 +266,9 @@ def _register(client: MlflowClient, config: RunConfig, uri: str, run_id: str, re
     name = config.tracking.registered_model
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description="Finds distillation campaigns in API traffic.")
-    tags = {"bundle_id": review.bundle_id}
+    auc = review.headline.loc[review.headline["measure"] == "ROC AUC", "value"]
+    tags = {"bundle_id": review.bundle_id, "positives": review.positives}
+    tags |= {"roc_auc": f"{auc.iloc[0]:.3f}"} if len(auc) else {}
     version = client.create_model_version(name, uri, run_id, tags=tags, description=review_page.markdown(review))
     client.set_registered_model_alias(name, config.tracking.alias, version.version)
     return str(version.version)

@@ -109,13 +109,14 @@ def test_levels_follow_the_bundles_thresholds_and_reasons_explain_them(trained: 
 def test_the_run_in_mlflow_is_what_a_reviewer_needs(trained: Run, client: MlflowClient) -> None:
     run = client.get_run(trained.result.tracked.run_id)
     assert run.info.status == "FINISHED"
-    for name in ("roc_auc", "recall_at_fpr_0.01", "parity_probability_error", "score_p50_us", "booster_predict_p50_us"):
+    found = ("detection/roc_auc", "detection/recall_at_fpr_0.01", "intervals/recall_at_fpr_0.01_low")
+    for name in (*found, "export/parity_probability_error", "speed/score_p50_us", "speed/booster_predict_p50_us"):
         assert np.isfinite(run.data.metrics[name])
     assert run.data.params["tune.trials"] == "2"
     assert run.data.tags["metrics_of"] == "forerunner"
     assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["windows_train", "windows_calib"]
     top = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert {"card.md", "config.json", "bundle", "plots", "tables", "booster"} <= top
+    assert {"card.md", "config.json", "bundle", "plots", "tables", "booster", "review", "measured"} <= top
     trials = client.search_runs([run.info.experiment_id], f"tags.mlflow.parentRunId = '{run.info.run_id}'")
     assert len(trials) == 2
 

@@ -102,14 +102,21 @@ def written(
         yield Written(tracked, MlflowClient(tracked.uri), data, folder)
 
 
-def test_the_run_is_finished_with_parameters_metrics_and_digests(written: Written, config: RunConfig) -> None:
+def test_the_run_is_finished_with_parameters_metrics_and_digests(
+    written: Written, config: RunConfig, matrix: Matrix
+) -> None:
     run = written.client.get_run(written.tracked.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["lightgbm.trees"] == str(config.lightgbm.trees)
     assert run.data.params["seed"] == str(config.seed)
-    assert run.data.metrics["parity_margin_error"] == 0
-    assert run.data.metrics["score_p50_us"] == 9.5
-    assert "recall_at_fpr_0.01" in run.data.metrics
+    assert run.data.metrics["export/parity_margin_error"] == 0
+    assert run.data.metrics["speed/score_p50_us"] == 9.5
+    assert {"detection/recall_at_fpr_0.01", "intervals/recall_at_fpr_0.01_low"} <= set(run.data.metrics)
+    assert (
+        run.data.metrics["accounts_at_review_example_count"]
+        == matrix.meta.loc[matrix.meta["split"] == "test", "account_id"].nunique()
+    )
+    assert run.data.tags["mlflow.source.name"] == "python -m training run"
     assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["windows_train", "windows_calib", "windows_test"]
     assert all(len(d.dataset.digest) == 16 for d in run.inputs.dataset_inputs)
 
