@@ -65,6 +65,7 @@ print(f"{made.accounts:,} accounts, {made.exchanges:,} exchanges in 30 days, {ma
 settings = {
     "tune.trials": 6,
     "tune.timeout_s": 30.0,
+    "lightgbm.num_threads": 1,  # data this small gains nothing from more
     "thresholds.review": 0.05,
     "thresholds.act": 0.01,
     "evaluation.fprs": [0.05, 0.01],
