@@ -427,4 +427,4 @@ plt.show()
 # All positives are simulated, with one grammar of built-in text that the bundle's prompt head has learnt from, and two
 # accounts are two accounts: they show how to read, not how often it ends well. How often is in
 # [docs/detection.md](../docs/detection.md); what the reasons agree with is in [docs/reasons.md](../docs/reasons.md);
-# the campaign behind an account is followed in [04_investigate_a_campaign](04_investigate_a_campaign.ipynb).
+# the campaign behind an account is followed in [03_investigate_a_campaign](03_investigate_a_campaign.ipynb).

@@ -22,7 +22,7 @@ def cells_of(notebook: NotebookNode) -> list[tuple[str, str]]:
 
 def test_there_are_notebooks_and_each_has_a_source() -> None:
     names = [path.stem for path in NOTEBOOKS]
-    assert names == ["01_world", "02_train_and_review", "03_investigate_an_account", "04_investigate_a_campaign"]
+    assert names == ["01_world", "02_train_and_review", "03_investigate_a_campaign", "03_investigate_an_account"]
     assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.py")) == names
 
 

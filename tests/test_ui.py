@@ -138,7 +138,7 @@ def test_the_registered_model_lists_its_versions_and_the_alias(ui: Ui, store: St
 
 def test_the_page_of_a_version_has_the_card_the_alias_and_the_run(ui: Ui, store: Store, pictures: Path) -> None:
     ui.open(version_place("2"))
-    ui.see("Version 2", CARD, "Measured at", AT_ALIAS, store.runs[1].data.tags["bundle_id"], "model")
+    ui.see("Version 2", REVIEW, "Where it is worst", AT_ALIAS, store.runs[1].data.tags["bundle_id"], "model")
     ui.page.get_by_role("cell", name="ROC AUC").wait_for()
     ui.picture(pictures, "version")
 

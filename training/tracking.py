@@ -187,10 +187,9 @@ def _log_confusion(evaluation: Evaluation) -> None:
     """MLflow's own evaluation of test accounts as classified at `review`: counts, precision, confusion matrix."""
     accounts = evaluation.scored.groupby("account_id").agg(label=("label", "first"), score=("score", "max"))
     reached = (accounts["score"] >= evaluation.thresholds.review).astype(float)
+    table = pd.DataFrame({"label": accounts["label"].astype(float), "reached": reached})
     mlflow.models.evaluate(
-        data=pd.DataFrame({"label": accounts["label"].astype(float), "reached": reached}),
-        targets="label",
-        predictions="reached",
+        data=mlflow.data.from_pandas(table, targets="label", predictions="reached", name="accounts_test"),
         model_type="classifier",
         evaluators="default",
         evaluator_config={"metric_prefix": "accounts_at_review_", "log_model_explainability": False, "pos_label": 1.0},

@@ -114,7 +114,7 @@ def test_the_run_in_mlflow_is_what_a_reviewer_needs(trained: Run, client: Mlflow
         assert np.isfinite(run.data.metrics[name])
     assert run.data.params["tune.trials"] == "2"
     assert run.data.tags["metrics_of"] == "forerunner"
-    assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["windows_train", "windows_calib"]
+    assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["windows_train", "windows_calib", "accounts_test"]
     top = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {"card.md", "config.json", "bundle", "plots", "tables", "booster", "review", "measured"} <= top
     trials = client.search_runs([run.info.experiment_id], f"tags.mlflow.parentRunId = '{run.info.run_id}'")
