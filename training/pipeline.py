@@ -26,7 +26,7 @@ from fingerprint.exchange import Names
 from fingerprint.features import FEATURE_SET, FEATURES
 from fingerprint.head import Head
 from training.bench import booster_beside, one_row
-from training.card import card
+from training.card import RETRAIN, card
 from training.config import LightGBM, RunConfig
 from training.dataset import Progress, Sample, WindowTable, contributions, sample_prompts, window_table
 from training.evaluate import Evaluation, evaluate
@@ -116,7 +116,10 @@ def run(
     counts |= {"labels": known.counts, "unlabelled": unlabelled.value} | weighed
     data = [*origin, {**digest, "exchanges": sample.exchanges, "rejected": sample.rejected, **counts}]
     model, onnx_bytes, parity = trained
-    text = card(config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data)
+    text = card(
+        config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data,
+        retrain=_command(unlabelled, feedback),
+    )  # fmt: skip
     _write(bundle, trained, head, table, evaluation, config, data, text)
     latency = _latency(bundle, model, table)
     progress("track", 0, 1)
@@ -125,6 +128,12 @@ def run(
         tuning=tuning, parity=parity, bundle=bundle, card=text, training_data=data, metrics=latency,
     )  # fmt: skip
     return Result(bundle, model, evaluation, parity, latency, tracked, accounts, known.sentences())
+
+
+def _command(unlabelled: Unlabelled, feedback: Path | None) -> str:
+    """How to train again, in the card."""
+    mode = f" --unlabelled {unlabelled}" if unlabelled is not Unlabelled.drop else ""
+    return RETRAIN + mode + (" --feedback FEEDBACK" if feedback else "")
 
 
 def _weighed(table: WindowTable, mode: Unlabelled, config: RunConfig) -> tuple[WindowTable, dict[str, Any]]:

@@ -24,8 +24,8 @@ from fingerprint.errors import FingerprintError
 from training.config import Split as SplitConfig
 
 __all__ = [
-    "LABEL_COLUMNS", "SLICES", "LabelError", "check_folds", "nothing_held_out", "read_groups", "read_labels", "split_accounts",
-    "with_accounts", "workload",
+    "LABEL_COLUMNS", "SLICES", "LabelError", "check_folds", "nothing_held_out", "read_groups", "read_labels",
+    "split_accounts", "with_accounts", "workload",
 ]  # fmt: skip
 
 LABEL_COLUMNS = ("account_id", "label")
