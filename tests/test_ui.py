@@ -79,7 +79,7 @@ def test_the_runs_page_has_the_card_metrics_parameters_and_the_model(ui: Ui, sto
     run = store.runs[1]
     ui.open(run_place(store.experiment, run.info.run_id))
     ui.see(run.data.tags["bundle_id"], "Description", REVIEW, "Finished", "Registered models", "v2")
-    ui.see("roc_auc", str(run.data.metrics["detection/roc_auc"]), "recall_at_fpr_0.01", "parity_decision_differences")
+    ui.see("detection/roc_auc", str(run.data.metrics["detection/roc_auc"]), "export/parity_decision_differences")
     ui.see("lightgbm.trees", run.data.params["lightgbm.trees"], "seed", "11")
     ui.picture(pictures, "run")
 

@@ -107,7 +107,8 @@ def run(
     from training.pipeline import run as run_pipeline
     from training.world import origin as describe
 
-    origin = [row for path in traffic for row in describe(path.parent)]
+    places = [place for path in traffic for place in (path.parent, *([] if path.is_dir() else [path.parent.parent]))]
+    origin = [row for place in dict.fromkeys(places) for row in describe(place)]
     given = {"tune.trials": trials, "tune.study": study and str(study), "tune.workers": workers, "seed": seed}
     given["evaluation.positives"] = None if origin else LABELLED
     settings = load(config, {key: value for key, value in given.items() if value is not None})

@@ -35,6 +35,10 @@ ON_SIMULATED = f"""- **Every detection figure is measured on {SIMULATED}**: real
   prompts paired with automation clocks. No public log of a real campaign exists. Expect other numbers on real
   campaigns.
 """
+ON_UNLABELLED = """- Accounts without a label count as honest in calibration and test, and an attacker among them as a
+  false alarm: rates of false positives are bounds from above, recall at a rate is a bound from below and of labelled
+  attackers alone, and thresholds are stricter than they need be.
+"""
 LIMITS = """- False-positive rates hold for workloads like those in the table. A legitimate workload that is not in it
   may be flagged more often; measure on your own traffic, and set your own thresholds, before acting on scores.
 - Scores are calibrated for the share of attack in the training data, not for yours.
@@ -91,6 +95,7 @@ def card(
         markdown(splits(meta)),
         "## Limits",
         (ON_SIMULATED if evaluation.positives == SIMULATED else "")
+        + (ON_UNLABELLED if any(row.get("unlabelled", "drop") != "drop" for row in training_data) else "")
         + LIMITS.format(least=LEAST, developed=RunConfig().seed, seed=config.seed),
         _suspects(evaluation.tables["single_features"]),
         "## Model and export",

@@ -14,6 +14,7 @@ A tie decides nothing. Left out, and never stored: every other column, a note ab
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -22,8 +23,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -78,7 +80,7 @@ def add(file: Path, store: Path) -> Added:
             found.append(_verdict(row))
         except ExchangeError as error:
             refused.add(error.reason, file.name, [line])
-    with store.open("a+b") as stream:
+    with store.open("a+b", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)
         old = stream.read()
@@ -178,11 +180,12 @@ def _parsed(data: bytes, name: str) -> list[Verdict]:
     return found
 
 
-def _append(stream: BinaryIO, size: int, lines: str) -> None:
+def _append(stream: FileIO, size: int, lines: str) -> None:
     """All lines on disk, or the file as it was."""
+    data = lines.encode()
     try:
-        stream.write(lines.encode())
-        stream.flush()
+        if stream.write(data) != len(data):
+            raise OSError(errno.ENOSPC, "the verdicts were not written whole")
         os.fsync(stream.fileno())
     except OSError:
         stream.truncate(size)

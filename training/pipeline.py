@@ -27,7 +27,7 @@ from fingerprint.head import Head
 from training.assess import assess, drift_of, names
 from training.bench import booster_beside, one_row
 from training.candidate import BUNDLE, Candidate, keep
-from training.card import card
+from training.card import RETRAIN, card
 from training.compare import Compared, beside
 from training.config import LightGBM, RunConfig
 from training.dataset import Progress, Sample, WindowTable, sample_prompts
@@ -206,7 +206,10 @@ def _deliver(
     """Write the bundle, then review and track the run."""
     config, evaluation, tuning = material.config, measured.evaluation, measured.tuning
     (model, onnx_bytes, parity), table, data = final.trained, final.table, material.data(origin, final)
-    text = card(config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data)
+    text = card(
+        config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data,
+        retrain=_command(material.known),
+    )  # fmt: skip
     bundle_id = _write(bundle, final, evaluation, config, data, text)
     latency = _latency(bundle, model, table)
     progress("track", 0, 1)
@@ -226,6 +229,12 @@ def _deliver(
     return Result(
         bundle, model, evaluation, parity, latency, review, tracked, material.accounts, material.known.sentences()
     )
+
+
+def _command(known: Known) -> str:
+    """How to train again, in the card."""
+    mode = f" --unlabelled {known.unlabelled}" if known.unlabelled is not Unlabelled.drop else ""
+    return RETRAIN + mode + (" --feedback FEEDBACK" if "decided" in known.counts else "")
 
 
 def _weighed(table: WindowTable, mode: Unlabelled, config: RunConfig) -> tuple[WindowTable, dict[str, Any]]:

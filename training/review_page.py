@@ -160,7 +160,7 @@ def _blocks(review: Review, verdict: Verdict) -> Iterator[str]:
     yield _escaped(verdict.measured)
     if review.positives == SIMULATED:
         yield "No public log of a real campaign exists: expect other figures on real ones."
-    for table, rows in ((tables.headline(review), 8), (worst(review), 10), (tables.changed(review), 10)):
+    for table, rows in ((tables.headline(review), 9), (worst(review), 10), (tables.changed(review), 10)):
         yield _block(table, rows)
     yield _block(tables.speed(review), 6)
     yield _block(tables.parity(review), 6)

@@ -5,9 +5,10 @@
 *Novelty*: how far the window's known features lie outside what nine tenths of honest windows have (the bundle's
 baseline), each as excess / (excess + width of that range), averaged: 0 inside, nearly 1 far outside.
 
-An account's worth is the mean of its ranks by both. The queue is filled greedily: each next account has the highest
-worth times its distance to the nearest account already in it (at most 1, the median distance to the first;
-farthest-first as in Gonzalez 1985, for labelling Brinker 2003), so that one campaign's near-copies do not fill it.
+An account's worth is uncertainty times the mean of 1 and novelty, which only tips the balance: with a larger part in it
+fewer campaigns were found (docs/lab-notes.md). The queue is filled greedily: each next account has the highest worth
+times its distance to the nearest account already in it (at most 1, half the median distance to the first;
+farthest-first as in Gonzalez 1985, for labelling Brinker 2003), so that near-copies of one account do not fill it.
 Left out: accounts of fewer than ``LEAST`` exchanges, of which training knows nothing, and those already labelled.
 
     python -m training queue july/ --bundle bundle --feedback feedback.jsonl > queue.csv
@@ -24,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit, logit
-from scipy.stats import rankdata
 
 from fingerprint import Scorer
 from fingerprint.assemble import HOLD, Assembler
@@ -41,6 +41,7 @@ from training.split import read_labels
 __all__ = ["Judged", "already_labelled", "foremost", "judge", "novelty", "spread", "uncertainty"]
 
 By = Literal["account", "session"]
+_NEAR = 0.5  # of the median distance to the first account: what is nearer is partly a copy
 _WIDE = 3.0  # widths of the honest range, beyond which a feature counts no further in distances
 
 
@@ -123,7 +124,7 @@ def foremost(judged: Judged, scorer: Scorer, done: Collection[str], top: int) ->
     table["level"], table["novelty"], table["n_exchanges"] = scorer.level(judged.scores), new, judged.n
     table["outside"] = outside
     table = table[~table["account_id"].isin(set(done))]
-    table["worth"] = (rankdata(table["uncertainty"]) + rankdata(table["novelty"])) / (2 * max(len(table), 1))
+    table["worth"] = table["uncertainty"] * (1 + table["novelty"]) / 2
     table = table.sort_values(["worth", "account_id"], ascending=[False, True]).drop_duplicates("account_id")
     places = _places(judged.features[table.index.to_numpy()], scorer.bundle.baseline)
     chosen, priority = spread(table["worth"].to_numpy(np.float64), places, top)
@@ -151,7 +152,7 @@ def spread(worth: Floats, places: Floats, top: int) -> tuple[npt.NDArray[np.int6
         left[best] = False
         near = np.minimum(near, np.sqrt(((places - places[best]) ** 2).sum(axis=1)))
         if len(chosen) == 1:
-            scale = float(np.median(near)) or 1.0
+            scale = _NEAR * float(np.median(near)) or 1.0
         apart = np.minimum(near / scale, 1.0)
     return np.array(chosen, np.int64), np.array(found)
 

@@ -21,6 +21,20 @@ def test_a_file_overrides_what_it_names_and_overrides_win(tmp_path: Path) -> Non
     assert config.split == RunConfig().split
 
 
+def test_what_a_run_logs_is_read_back(tmp_path: Path) -> None:
+    """The JSON of the resolved settings, every section of it."""
+    config = load(None, {"tune.trials": 4, "split.keep": ["irc"], "windows.sizes": [3, 50], "refit": True})
+    (tmp_path / "config.json").write_text(json.dumps(config.as_dict()))
+    assert load(tmp_path / "config.json") == config
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "seed = 5"])
+def test_json_that_holds_no_settings(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.json: expected a"):
+        load(tmp_path / "config.json")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

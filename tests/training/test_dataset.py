@@ -194,6 +194,13 @@ def test_rows_repeat_their_accounts_facts_and_weigh_one_together(table: Any) -> 
     assert meta.groupby("account_id")["label"].nunique().max() == 1
 
 
+def test_what_a_label_weighs_is_what_its_windows_weigh_together(table: Any, known: pd.DataFrame) -> None:
+    weights = dict(zip(known["account_id"], [0.5, 1.0, 2.0, 0.25], strict=True))
+    weighted = known.assign(weight=known["account_id"].map(weights))
+    meta, _ = dataset.all_windows(*table[0], weighted, (3, 10), 2, 1)
+    assert meta.groupby("account_id")["weight"].sum().to_dict() == pytest.approx(weights)
+
+
 def test_rows_are_the_features_of_serving(table: Any, records: list[dict[str, Any]], known: pd.DataFrame) -> None:
     """The account window of a training account, streamed exchange by exchange, has the same bits."""
     meta, X = table[1].meta, table[1].X

@@ -146,6 +146,20 @@ def test_own_traffic_outweighs_other_honest_text(capability) -> None:
     assert scores["0:own"] < 0.5 < scores["0:shop"]
 
 
+def test_a_label_of_little_weight_teaches_little(capability) -> None:
+    """The same prompts of ten harvesters and ten honest accounts: the side whose labels weigh more wins."""
+    texts = [b"quasar nebula"] * 20 + [b"bread and butter"] * 20
+    table = facts([("1:alpha", 1, 1), ("0:chat", 0, 1)] * 20)
+    labelled = ([b"prove it", b"translate it"] * 4, ["reasoning", "translation"] * 4)
+    disputed = np.arange(40) < 20
+    scores = {}
+    for label in (0, 1):
+        weighted = table.assign(weight=np.where(disputed & (table["label"] != label), 0.1, 1.0))
+        *_, head = train_heads(texts, weighted, labelled, 0, lambda done, total: None)
+        scores[label] = read("quasar nebula", head)[0]
+    assert scores[0] < 0.5 < scores[1]
+
+
 def test_a_fold_that_leaves_one_label_alone_is_named() -> None:
     rows = [("alpha", 1, 0), ("chat", 0, 1)] * 6
     labelled = ([b"prove it", b"translate it"] * 4, ["reasoning", "translation"] * 4)
