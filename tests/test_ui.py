@@ -121,10 +121,8 @@ def test_two_runs_are_compared(ui: Ui, store: Store, pictures: Path) -> None:
     trees = ui.page.get_by_role("row").filter(has=ui.page.get_by_text("lightgbm.trees", exact=True))
     for run in store.runs:
         trees.get_by_text(run.data.params["lightgbm.trees"], exact=True).wait_for()
-    ui.see(
-        "account_fpr_at_act",
-        *(f"{round(run.data.metrics['honest accounts/account_fpr_at_act'], 3):g}" for run in store.runs),
-    )
+    first = min(store.runs[0].data.metrics)  # the table shows a dozen of them at a time
+    ui.see(first, *(f"{round(run.data.metrics[first], 3):g}" for run in store.runs))
     trees.scroll_into_view_if_needed()
     ui.picture(pictures, "comparison")
 
