@@ -90,18 +90,17 @@ def version_place(version: str) -> str:
 
 
 def pictures(store: Path, folder: Path) -> None:
-    """The two pictures of the README; no artifact's page, on which MLflow prints where the file lies."""
+    """The two pictures of the README, of the challenger; no artifact's page, on which MLflow prints where files lie."""
     uri = f"sqlite:///{store.resolve()}"
     client = MlflowClient(uri)
     version = client.get_model_version_by_alias(MODEL, ALIAS)
-    experiment = client.get_run(version.run_id).info.experiment_id
     with tempfile.TemporaryDirectory() as scratch, opened(uri, Path(scratch)) as ui:
-        ui.open(run_place(experiment, version.run_id))
-        ui.see(version.tags["bundle_id"], "roc_auc", "About this run")
-        ui.picture(folder, "run")
         ui.open(version_place(str(version.version)))
         ui.see(f"Version {version.version}", AT_ALIAS, version.tags["bundle_id"], "model")
         ui.picture(folder, "version")
+        review = client.download_artifacts(version.run_id, "review/review.html", scratch)
+        ui.page.goto(Path(review).as_uri())
+        ui.picture(folder, "review")
 
 
 if __name__ == "__main__":

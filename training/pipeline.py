@@ -216,7 +216,7 @@ def _deliver(
     review = assess(
         measured.found, measured.candidate, config, bundle_id=bundle_id, against=standing.against(measured.found),
         not_compared=standing.why, trained_on=pd.DataFrame(data), splits=evaluation.tables["splits"],
-        changed=standing.changed(config, data), drift=measured.drift, trials=tuning.trials,
+        changed=standing.changed(config, data, measured.candidate), drift=measured.drift, trials=tuning.trials,
         speed={**latency, "onnx_bytes": float(len(onnx_bytes)), **standing.speed}, parity=asdict(parity),
     )  # fmt: skip
     tracked = track(

@@ -20,6 +20,7 @@ __all__: list[str] = []
 Version = Annotated[str, typer.Option(help="Registered version (default: the one with alias challenger).")]
 Config = Annotated[Path | None, typer.Option(exists=True, help="TOML file of settings; here [gate] counts.")]
 _REFUSED = 3
+_SHOWN = 5  # slices that failed
 
 
 @app.command()
@@ -91,18 +92,20 @@ def demote(
 
 
 def _show(decision: Decision) -> None:
-    """The checks of all accounts, and of slices those that failed."""
+    """The checks of all accounts, and of the slices that failed those that fell most."""
     rows, console = decision.rows, Console()
     if not console.is_terminal:
-        console = Console(width=140)
+        console = Console(width=150)
+    sliced, passed = rows["slice"] != "", rows["passed"].astype(bool)
+    failed = rows[sliced & ~passed].sort_values("difference", key=lambda difference: -difference.abs())
     table = Table("check", "champion", "challenger", "difference", "limit", "", box=None, header_style="bold")
-    for row in rows[(rows["slice"] == "") | ~rows["passed"].astype(bool)].to_dict("records"):
+    for row in pd.concat([rows[~sliced], failed.head(_SHOWN)]).to_dict("records"):
         figures = [_number(row[name]) for name in ("champion", "challenger", "difference")]
         name = f"{row['check']}, {row['slice']}" if row["slice"] else str(row["check"])
         table.add_row(name, *figures, str(row["limit"]), "" if row["passed"] else "[red]fails[/red]")
     console.print(table)
-    kept = int(((rows["slice"] != "") & rows["passed"].astype(bool)).sum())
-    console.print(f"{kept} checks of slices pass", highlight=False)
+    more = f", {len(failed)} fail" if len(failed) else ""
+    console.print(f"{int((sliced & passed).sum())} checks of slices pass{more}", highlight=False)
 
 
 def _number(value: object) -> str:

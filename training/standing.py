@@ -24,6 +24,7 @@ from training.own import read_own
 from training.registry import Registered
 from training.review import Against, Review
 from training.split import LabelError, read_labels, text_group
+from training.tune import SEARCHED
 
 __all__ = ["Standing", "again", "standing_champion"]
 
@@ -47,16 +48,19 @@ class Standing:
             return None
         return Against(self.registered.version, self.registered.bundle_id, found.accounts, found.of_accounts)
 
-    def changed(self, config: RunConfig, data: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-        """Settings and data that differ, by name."""
+    def changed(self, config: RunConfig, data: Sequence[Mapping[str, Any]], new: Candidate) -> pd.DataFrame:
+        """Settings, parameters that tuning chose, and data that differ, by name."""
         if self.model is None:
             return changes({}, {})
         theirs = self.model.scorer.bundle.manifest["training_data"]
-        return changes(_facts(config, data), _facts(self.settings, theirs))
+        return changes(_facts(config, data, new), _facts(self.settings, theirs, self.model))
 
 
-def _facts(config: RunConfig, data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {**config.as_dict(), "data": {str(row.get("name", n)): dict(row) for n, row in enumerate(data)}}
+def _facts(config: RunConfig, data: Sequence[Mapping[str, Any]], model: Candidate) -> dict[str, Any]:
+    settings = {**config.as_dict(), "tune": {**config.as_dict()["tune"], "study": ""}}  # where it lies changes nothing
+    chosen = {name: model.booster.params.get("num_iterations" if name == "trees" else name) for name in SEARCHED}
+    named = {str(row.get("name", n)): dict(row) for n, row in enumerate(data)}
+    return {"chosen": chosen, **settings, "data": named}
 
 
 def standing_champion(config: RunConfig, folder: Path) -> Standing:
@@ -107,7 +111,7 @@ def again(
     review = assess(
         found, model, replace(kept, gate=config.gate, evaluation=config.evaluation), bundle_id=new.bundle_id,
         against=standing.against(found), not_compared=standing.why, trained_on=pd.DataFrame(data),
-        splits=splits(found.windows.assign(split="test")), changed=standing.changed(kept, data),
+        splits=splits(found.windows.assign(split="test")), changed=standing.changed(kept, data, model),
         drift=drift_of(None, honest, model), speed=facts["speed"] | standing.speed, parity=facts["parity"],
         trials=pd.DataFrame(),
     )  # fmt: skip
