@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from review_builder import review
 from toy_bundle import toy_bundle
 from typer.testing import CliRunner
 
@@ -15,7 +16,8 @@ from fingerprint import BundleError, FingerprintError, bundle, delivery
 from fingerprint.commands import app
 from fingerprint.delivery import Pulled, pull
 from training.config import RunConfig
-from training.tracking import _quiet, _register, _store
+from training.store import experiment_id, opened, quiet
+from training.tracking import _register
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydantic's and sqlalchemy's, raised inside MLflow
 MODEL = "fingerprint"
@@ -26,20 +28,21 @@ class Registry:
 
     def __init__(self, folder: Path) -> None:
         self.uri = f"sqlite:///{folder}/mlflow.db"
-        with pytest.MonkeyPatch.context() as patch, _quiet():
+        with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_URI", self.uri)
-            self.client, self.experiment = _store("toy")
+            with opened() as self.client:
+                self.experiment = experiment_id(self.client, "toy")
 
     def register(self, path: Path | None, tag: str | None = None, alias: str = "champion") -> str:
         """A finished run with the bundle, and a version of it with the alias; returns the run's id."""
-        with _quiet():
+        with quiet():
             run = self.client.create_run(self.experiment)
             known = json.loads((path / "manifest.json").read_text())["bundle_id"] if path else ""
             if path:
                 self.client.log_artifacts(run.info.run_id, str(path), "bundle")
             self.client.set_terminated(run.info.run_id)
             name = run.info.run_id
-            version = _register(self.client, RunConfig(), f"runs:/{name}/model", name, tag or known, "# card")
+            version = _register(self.client, RunConfig(), f"runs:/{name}/model", name, review(bundle_id=tag or known))
             self.client.set_registered_model_alias(MODEL, alias, version)
         return str(name)
 
