@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Bootstrap", "cut_at", "interval", "resampled"]
+__all__ = ["Bootstrap", "areas", "cut_at", "interval", "resampled"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,6 +44,18 @@ def cut_at(score: Floats, weight: Floats, fpr: float) -> tuple[Floats, Floats]:
     above = np.searchsorted(-score[order], -cut, side="left")
     realised = np.where(above > 0, mass[np.arange(len(mass)), above - 1], 0.0) / mass[:, -1]
     return cut, realised
+
+
+def areas(score: Floats, attack: npt.NDArray[np.bool_], weight: Floats) -> Floats:
+    """ROC AUC under each row of weights, ties counted half (Mann & Whitney 1947): float64[n], bool[n], float64[k, n] to
+    float64[k]."""
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
+    weight, attack = weight[:, order], attack[order]
+    found = np.add.reduceat(weight * attack, starts, axis=1)
+    honest = np.add.reduceat(weight * ~attack, starts, axis=1)
+    below = np.cumsum(honest, axis=1) - honest / 2
+    return np.asarray((found * below).sum(axis=1) / (found.sum(axis=1) * honest.sum(axis=1)), np.float64)
 
 
 def interval(values: Floats, confidence: float) -> Floats:

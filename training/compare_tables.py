@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
-from training.bootstrap import Bootstrap, interval, resampled
+from training.bootstrap import Bootstrap, areas, interval, resampled
 from training.compare import CHALLENGER, CHAMPION, Compared
 from training.config import RunConfig
 from training.early import LEVELS, PREFIXES, first_alarms, survival, told
@@ -37,11 +36,10 @@ def headline(found: Compared, config: RunConfig) -> pd.DataFrame:
         ):
             drawn = {side: _drawn(rates[side], fpr, of) for side in found.sides}
             rows.append({"measure": f"recall at {fpr:.1%} false positives, {name}", **_told(drawn, config)})
-    areas = {side: _auc(found.windows, side) for side in found.sides}
     wronged = [
         {"measure": f"honest accounts that reach {level}", **_wronged(found, level, config)} for level in _LEVELS
     ]
-    rows = [*rows[:2], *wronged, *rows[2:], {"measure": "ROC AUC", **_told(areas, config)}]
+    rows = [*rows[:2], *wronged, *rows[2:], {"measure": "ROC AUC", **_told(_areas(found, config), config)}]
     return pd.DataFrame(rows).dropna(subset="value")
 
 
@@ -67,8 +65,12 @@ def _drawn(rates: Bootstrap, fpr: float, of: str | None) -> Floats:
     return rates.recalls(rows.astype(np.int64) - 1, 1, fpr)[:, 0]
 
 
-def _auc(windows: pd.DataFrame, side: str) -> Floats:
-    return np.array([roc_auc_score(windows["label"], windows[side], sample_weight=windows["account_weight"])])
+def _areas(found: Compared, config: RunConfig) -> dict[str, Floats]:
+    """float64[1 + resamples] by model, resampled alike."""
+    attack = (found.windows["label"] == 1).to_numpy()
+    times = resampled(attack, found.windows["group"], config.evaluation.bootstrap, config.seed)
+    weight = times * found.windows["account_weight"].to_numpy(np.float64)
+    return {side: areas(found.windows[side].to_numpy(np.float64), attack, weight) for side in found.sides}
 
 
 def _told(drawn: Mapping[str, Floats], config: RunConfig) -> dict[str, float]:

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from training.bootstrap import Bootstrap, cut_at, resampled
+from training.bootstrap import Bootstrap, areas, cut_at, resampled
 
 
 def test_resamples_keep_groups_whole_and_sides_apart() -> None:
@@ -79,3 +79,12 @@ def test_marks_may_overlap_and_a_slice_without_attack_is_left_out() -> None:
     table = rates(scored).marked("mark", marks | {"none": np.zeros(4, bool)}).set_index("mark")
     assert table["recall_at_fpr_0.01"].to_dict() == {"a": pytest.approx(2 / 3), "b": 0.0}
     assert table["windows"].to_dict() == {"a": 3, "b": 2}
+
+
+def test_areas_are_those_of_scikit_learn_with_ties_and_weights() -> None:
+    rng = np.random.default_rng(3)
+    score, attack = rng.integers(0, 40, 500) / 40, rng.random(500) < 0.3
+    weight = rng.random((4, 500))
+    weight[:, :50] = 0.0
+    expected = [roc_auc_score(attack, score, sample_weight=row) for row in weight]
+    assert np.allclose(areas(score, attack, weight), expected, atol=1e-12)
