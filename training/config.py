@@ -185,7 +185,7 @@ class Gate:
     """What a candidate must keep to replace the champion (see `gate`).
 
     `fall`: of recall over all families, and of ROC AUC, refused even where chance could make it. `confidence`: of
-    "worse than the champion", shared by all slices of a kind. `slice_accounts`: that a slice needs to be judged.
+    "worse than the champion", shared by all slices. `slice_accounts`: that a slice needs to be judged.
     `slice_fpr`: honest accounts of a slice that may reach `review`, refused where the exact interval lies above it.
     `honest` and `attack`: accounts that a comparison needs.
     """

@@ -7,7 +7,7 @@ A pure function of what `compare` found: no model, no traffic, no MLflow. Refuse
 - finds less in a slice of attack, or flags more in a slice of honest accounts, than chance would make it;
 - flags so many honest accounts of one workload, language, plan or tenure that their interval lies above `slice_fpr`.
 
-Slices of a kind share `confidence` (Bonferroni), so that many of them do not refuse by chance. Recall of a slice is
+Slices share `confidence` (Bonferroni), so that many of them do not refuse by chance. Recall of a slice is
 compared by its difference and the spread of that over resampled groups; honest accounts by the exact test on those that
 one model flags and the other does not (McNemar 1947).
 """
@@ -110,32 +110,42 @@ def _slices_of_attack(found: Compared, config: RunConfig) -> Iterator[dict[str, 
         return
     fpr, rates = max(config.evaluation.fprs), resampled_rates(found, config)
     attack = rates[CHALLENGER].attack
-    for kind, marks in ((kind, recall_marks(attack, kind)) for kind in _SLICES):
-        marks = {n: m for n, m in marks.items() if attack.loc[m, "account_id"].nunique() >= config.gate.slice_accounts}
-        for name, rows in marks.items():
-            mine, theirs = (rates[s].recalls(rows.astype(np.int64) - 1, 1, fpr)[:, 0] for s in (CHALLENGER, CHAMPION))
-            gain = mine - theirs
-            spread = float(np.nanstd(gain[1:], ddof=1)) * norm.ppf(1 - (1 - config.gate.confidence) / len(marks))
-            figures = {"champion": theirs[0], "challenger": mine[0], "difference": gain[0]}
-            figures |= {"low": gain[0] - spread, "high": gain[0] + spread, "slice": f"{kind} {name}"}
-            limit = f"no fall beyond noise: {gain[0]:+.3f}"
-            yield _row(f"recall at {fpr:.1%}", limit, not gain[0] + spread < 0, **figures)
+    enough = {
+        f"{kind} {name}": rows
+        for kind in _SLICES
+        for name, rows in recall_marks(attack, kind).items()
+        if attack.loc[rows, "account_id"].nunique() >= config.gate.slice_accounts
+    }
+    errors = norm.ppf(1 - (1 - config.gate.confidence) / max(len(enough), 1))  # standard errors that chance makes
+    for name, rows in enough.items():
+        mine, theirs = (rates[s].recalls(rows.astype(np.int64) - 1, 1, fpr)[:, 0] for s in (CHALLENGER, CHAMPION))
+        gain = mine - theirs
+        spread = float(np.nanstd(gain[1:], ddof=1)) * errors
+        figures = {"champion": theirs[0], "challenger": mine[0], "difference": gain[0]}
+        figures |= {"low": gain[0] - spread, "high": gain[0] + spread, "slice": name}
+        limit = f"no fall beyond noise: {gain[0]:+.3f}"
+        yield _row(f"recall at {fpr:.1%}", limit, not gain[0] + spread < 0, **figures)
 
 
 def _slices_of_honest(found: Compared, gate: Gate) -> Iterator[dict[str, Any]]:
     """Honest accounts that reach `review`, of every workload, language, plan and tenure with enough accounts."""
     flags = flagged(found, "review")
-    for kind in [name for name in ("workload", *FAIRNESS) if name in flags]:
-        slices = [part for part in flags.groupby(kind) if len(part[1]) >= gate.slice_accounts]
-        alpha = (1 - gate.confidence) / max(len(slices), 1)
-        for name, part in slices:
-            mine = part[CHALLENGER].to_numpy(bool)
-            low, _ = clopper_pearson(int(mine.sum()), len(mine), 1 - 2 * alpha)
-            named = {"slice": f"{kind} {name}", "challenger": float(mine.mean())}
-            limit = f"at most {gate.slice_fpr:.1%} of honest accounts, got {mine.mean():.1%}"
-            yield _row("honest accounts at review", limit, float(low) <= gate.slice_fpr, **named)
-            if CHAMPION in found.sides:
-                yield _against(part[CHAMPION].to_numpy(bool), mine, alpha, named)
+    enough = {
+        f"{kind} {name}": part
+        for kind in ("workload", *FAIRNESS)
+        if kind in flags
+        for name, part in flags.groupby(kind)
+        if len(part) >= gate.slice_accounts
+    }
+    alpha = (1 - gate.confidence) / max(len(enough), 1)
+    for name, part in enough.items():
+        mine = part[CHALLENGER].to_numpy(bool)
+        low, _ = clopper_pearson(int(mine.sum()), len(mine), 1 - 2 * alpha)
+        named = {"slice": name, "challenger": float(mine.mean())}
+        limit = f"at most {gate.slice_fpr:.1%} of honest accounts, got {mine.mean():.1%}"
+        yield _row("honest accounts at review", limit, float(low) <= gate.slice_fpr, **named)
+        if CHAMPION in found.sides:
+            yield _against(part[CHAMPION].to_numpy(bool), mine, alpha, named)
 
 
 def _against(theirs: Any, mine: Any, alpha: float, named: Mapping[str, Any]) -> dict[str, Any]:

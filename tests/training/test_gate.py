@@ -43,9 +43,9 @@ def test_the_same_model_passes() -> None:
 
 
 def test_models_that_differ_by_chance_are_seldom_refused() -> None:
-    """Twelve pairs of equally good models, some fifty checks each."""
+    """Twelve pairs of equally good models, some fifty checks each; about one in seven is refused."""
     refused = [failed(decided(compared(seed=seed))) for seed in range(12)]
-    assert sum(map(bool, refused)) <= 3, refused
+    assert sum(map(bool, refused)) <= 4, refused
 
 
 def test_a_model_that_finds_less_is_refused_by_name() -> None:
