@@ -51,7 +51,7 @@ _MASKED: Final = (
     r"[A-Za-z0-9_+/=.%&?#:~-]{25,}",  # keys, hashes, paths; so the patterns below never look far
     r"(?:[A-Za-z0-9-]{1,24}\.)+[A-Za-z]{2,24}(?:[:/?#]\S*)?",  # host names
     r"[A-Za-z0-9_+/=.-]*[0-9][A-Za-z0-9_+/=.-]*",
-    r"[^\W_]{25,}",
+    rf"[^\W_{_WIDE}]{{25,}}",
 )
 _SHOWN: Final = (rf"[{_WIDE}]", rf"[^\W\d_{_WIDE}]+", r"\n\s*", r"(?P<mark>[^\w\s]|_)(?P=mark)*")
 _TOKEN: Final = re.compile(f"(?P<masked>{'|'.join(_MASKED)})|(?P<shown>{'|'.join(_SHOWN)})|\\S", re.DOTALL)
@@ -119,10 +119,13 @@ def _rendered(tokens: Sequence[str], shows: Sequence[bool]) -> str:
 def tokens_of(text: str, part: str) -> tuple[str, ...]:
     """The first (``head``) or last (``tail``) ``TOKENS`` tokens, with a space before those that stand apart.
 
-    Words, wide characters, line breaks and runs of a mark; what never shows is ``MASK``.
+    Words, wide characters, line breaks and runs of a mark; what never shows is ``MASK``, and so is all that is cut.
     """
-    found = _tokens(text)
-    return tuple(islice(found, TOKENS) if part == "head" else deque(found, TOKENS))
+    found, size = _tokens(text), TOKENS + 1
+    kept = list(islice(found, size) if part == "head" else deque(found, size))
+    if len(kept) == size:
+        kept[-1 if part == "head" else 0] = MASK
+    return tuple(kept)
 
 
 def _tokens(text: str) -> Iterator[str]:
