@@ -115,7 +115,7 @@ def _forms(case: Case) -> str:
     ]  # fmt: skip
     head = ["part", "hash", "members that send it", "of the others", "variance ratio", "overlap"]
     kept = "hashes with a key" if case.keyed else "hashes"
-    but = " but what stands below" if any(form.skeleton for form in case.forms) else ""
+    but = " but the wording below" if any(form.skeleton for form in case.forms) else ""
     told = f"Beginnings (head) and ends (tail) of prompts. Only {kept} are kept, never text{but}.\n\n"
     return "## Shared forms\n\n" + told + (_table(head, rows) if rows else "None.\n")
 

@@ -101,7 +101,8 @@ def skeleton(part: str, prompts: Sequence[Prompt]) -> str | None:
     beside = zip([False, *stands], [*stands[1:], False], strict=False)
     text = _rendered(base, [one and (a or b) for one, (a, b) in zip(stands, beside, strict=True)])
     if len(text) > SKELETON:
-        text = text[: SKELETON - 1] + MASK if part == "head" else MASK + text[1 - SKELETON :]
+        rim = f" {MASK}"
+        text = text[: SKELETON - 1].rstrip(rim) + MASK if part == "head" else MASK + text[1 - SKELETON :].lstrip(rim)
     return text if any(char.isalpha() for char in text) else None
 
 

@@ -1,6 +1,7 @@
 """Skeletons of forms: common wording shows, what fewer than three accounts have never does, nor what is masked."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,14 @@ def test_a_skeleton_is_bounded(part: str) -> None:
         assert len(shown) <= SKELETON
         assert (shown[0] == text[0], shown[-1] == text[-1]) == (part == "head", part == "tail")
         assert shown.count(MASK) == 1
+
+
+def test_a_cut_beside_a_mask_is_one_mark() -> None:
+    """Wherever the cut falls."""
+    for part, count in itertools.product(("head", "tail"), range(60, 70)):
+        texts = [f"{'alpha ' * count}{i} {'omega ' * count}" for i in range(3)]
+        shown = skeleton(part, prompts(*enumerate(texts), part=part)) or ""
+        assert f"{MASK}{MASK}" not in shown.replace(" ", "")
 
 
 WORDS = st.lists(st.sampled_from(["ash", "birch", "cedar", "elm", "fir", "yew", ",", "(", "\n"]), max_size=12)
