@@ -98,8 +98,8 @@ def skeleton(part: str, prompts: Sequence[Prompt]) -> str | None:
                 having[at].append(prompt)
     least = math.ceil(SHARED * len(prompts))
     stands = [len(some) >= least and len({prompt.account for prompt in some}) >= ACCOUNTS for some in having]
-    beside = zip([False, *stands], [*stands[1:], False], strict=False)
-    text = _rendered(base, [one and (a or b) for one, (a, b) in zip(stands, beside, strict=True)])
+    beside = [False, *stands, False]
+    text = _rendered(base, [one and (beside[at] or beside[at + 2]) for at, one in enumerate(stands)])
     if len(text) > SKELETON:
         rim = f" {MASK}"
         text = text[: SKELETON - 1].rstrip(rim) + MASK if part == "head" else MASK + text[1 - SKELETON :].lstrip(rim)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from builders import exchange
 from crowd import TEMPLATES, written
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cases import case, sample
 
@@ -44,7 +44,7 @@ def test_what_two_accounts_have_in_nearly_all_prompts_does_not_show() -> None:
 
 
 def test_what_three_accounts_have_in_few_prompts_does_not_show() -> None:
-    words = [CANARY] * 3 + ["rain", "snow", "hail", "wind", "fog", "sun", "ice"]
+    words = ["rain", "snow", "hail", "wind", CANARY, CANARY, CANARY, "fog", "sun", "ice"]  # the middle is compared with
     shown = skeleton("head", prompts(*((i, TEXT.format(word)) for i, word in enumerate(words))))
     assert shown is not None
     assert CANARY not in shown
@@ -100,8 +100,9 @@ def test_a_skeleton_is_bounded(part: str) -> None:
 
 def test_a_cut_beside_a_mask_is_one_mark() -> None:
     """Wherever the cut falls."""
-    for part, count in itertools.product(("head", "tail"), range(60, 70)):
-        texts = [f"{'alpha ' * count}{i} {'omega ' * count}" for i in range(3)]
+    for part, size in itertools.product(("head", "tail"), range(1, 8)):
+        rim, alphas = "a" * size, "alpha " * 66
+        texts = [f"{rim} {alphas}{i} {alphas}{rim}" for i in range(3)]
         shown = skeleton(part, prompts(*enumerate(texts), part=part)) or ""
         assert f"{MASK}{MASK}" not in shown.replace(" ", "")
 
@@ -110,6 +111,7 @@ WORDS = st.lists(st.sampled_from(["ash", "birch", "cedar", "elm", "fir", "yew", 
 
 
 @settings(max_examples=60, deadline=None)
+@example([(0, []), (1, []), (2, [])])
 @given(st.lists(st.tuples(st.integers(0, 4), WORDS), max_size=14))
 def test_no_word_shows_that_fewer_than_three_accounts_have(asked: list[tuple[int, list[str]]]) -> None:
     """Whatever is asked by whom."""
