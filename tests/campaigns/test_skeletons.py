@@ -107,12 +107,12 @@ def test_a_cut_beside_a_mask_is_one_mark() -> None:
         assert f"{MASK}{MASK}" not in shown.replace(" ", "")
 
 
-WORDS = st.lists(st.sampled_from(["ash", "birch", "cedar", "elm", "fir", "yew", ",", "(", "\n"]), max_size=12)
+WORDS = st.lists(st.sampled_from(["ash", "birch", "cedar", ","]), max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @example([(0, []), (1, []), (2, [])])
-@given(st.lists(st.tuples(st.integers(0, 4), WORDS), max_size=14))
+@given(st.lists(st.tuples(st.integers(0, 3), WORDS), min_size=3, max_size=14))
 def test_no_word_shows_that_fewer_than_three_accounts_have(asked: list[tuple[int, list[str]]]) -> None:
     """Whatever is asked by whom."""
     shown = skeleton("head", prompts(*((account, " ".join(words)) for account, words in asked))) or ""
