@@ -5,6 +5,7 @@ imported when a command runs.
 """
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +29,7 @@ from fingerprint.commands import (
     say,
 )
 from fingerprint.errors import FingerprintError, OutOfOrderError
-from fingerprint.exchange import NoNames
+from fingerprint.exchange import Batch, Names, NoNames
 from fingerprint.readers import Rejects, read
 from fingerprint.scorer import Scorer
 from fingerprint.verdicts import writer
@@ -75,6 +76,7 @@ def _check_places(traffic: list[str], *targets: object) -> None:
 @app.command(
     epilog=EXAMPLES
     + "  fingerprint campaigns traffic/ --out campaigns.csv --cases cases\n"
+    + "  fingerprint campaigns traffic/ --out campaigns.csv --cases cases --skeletons   # shows customers' wording\n"
     + "  fingerprint campaigns monday.parquet --state state.npz --out monday.csv   # then tuesday.parquet"
 )
 def campaigns(
@@ -89,6 +91,10 @@ def campaigns(
         str | None,
         typer.Option("--key", help="File with a key, or env:NAME: case files hold keyed hashes (see share)."),
     ] = None,
+    skeletons: Annotated[
+        bool,
+        typer.Option("--skeletons", help="Read again, and put the wording that the accounts share into case files."),
+    ] = False,
     without: Annotated[
         str,
         typer.Option("--without", help="Kinds of links to leave out, such as payment,network,registered,times,course."),
@@ -105,8 +111,8 @@ def campaigns(
         keys = needed("fingerprint.campaigns.share_format", "campaigns")
         if cases:
             needed("fingerprint.campaigns.figures", "campaigns")
-        elif key:
-            raise FingerprintError("--key is for case files: give --cases, too")
+        elif key or skeletons:
+            raise FingerprintError(f"{'--key' if key else '--skeletons'} is for case files: give --cases, too")
         secret = keys.read_key(key) if key else None
         left_out = [kind.strip() for kind in without.split(",") if kind.strip()]
         if unknown := sorted(set(left_out) - set(finder.KINDS)):
@@ -123,14 +129,34 @@ def campaigns(
                 same = {"campaign_id": [campaign.campaign_id] * len(ids), "score": [campaign.score] * len(ids)}
                 write({"account_id": ids, **same})
             if cases:
+                made = [finder.case_of(campaign, found, after, scorer) for campaign in found.campaigns]
+                if skeletons:
+                    made = _with_skeletons(made, traffic, bar)
                 writing = bar.add_task("writing: cases", total=None)
-                for campaign in found.campaigns:
-                    case, days = finder.case_of(campaign, found, after, scorer)
+                for case, days in made:
                     files.write_case(keys.keyed_case(case, secret) if secret else case, days, cases)
                     bar.advance(writing)
         if state:
             after.save(state)
         _tell(found, tally, began)
+
+
+def _with_skeletons(made: list[Any], traffic: list[str], bar: Progress) -> list[Any]:
+    """The cases, each with what its figures need, with the wording of their forms, from the traffic read once more."""
+    names, reading = Names(), bar.add_task("reading the wording of forms: exchanges", total=None)
+
+    def batches() -> Iterator[Batch]:
+        for source in traffic:
+            for batch in read(source, accounts=names, sessions=NoNames(), rejects=Rejects()):
+                yield batch
+                bar.advance(reading, len(batch.time_us))
+
+    adding = needed("fingerprint.campaigns.skeletons", "campaigns")
+    told = adding.with_skeletons([case for case, _ in made], batches(), names)
+    forms = [form for case in told for form in case.forms]
+    shown = sum(form.skeleton is not None for form in forms)
+    say(f"the wording of {shown:,} of {len(forms):,} forms is in the case files: text of customers, masked")
+    return [(case, days) for case, (_, days) in zip(told, made, strict=True)]
 
 
 def _tell(found: Any, tally: Tally, began: float) -> None:

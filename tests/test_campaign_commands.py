@@ -16,7 +16,7 @@ from toy_run import leaks
 from typer.testing import CliRunner
 
 import fingerprint.campaign_commands
-from fingerprint.campaigns.share_format import check_tag
+from fingerprint.campaigns.share_format import check_tag, form_signature
 from fingerprint.commands import app
 
 sys.path.insert(0, str(Path(__file__).parent / "campaigns"))
@@ -443,6 +443,78 @@ def test_a_key_for_cases_is_checked_before_anything_is_read(
 
 
 # ---- privacy
+
+
+WORD = "zanzibarquokka"
+SHARED = "Think about it step by step"
+
+
+@pytest.fixture(scope="module")
+def worded(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Path:
+    """Cases with skeletons, keyed and plain, and all else that a run writes; two accounts of the ring have a word."""
+    folder = tmp_path_factory.mktemp("worded")
+    records = crowd()
+    for record in records:
+        if record["account_id"] in ("ring-0", "ring-1"):
+            record["prompt"] = record["prompt"].replace("flawless", f"flawless {WORD}")
+    (folder / "out").mkdir()
+    (folder / "key").write_text(KEY)
+    asks = {"plain": [], "shown": ["--skeletons"], "keyed": ["--skeletons", "--key", folder / "key"]}
+    for name, options in asks.items():
+        rows, state, cases = (folder / "out" / f"{name}{end}" for end in (".csv", ".npz", ""))
+        asked = ["--out", rows, "--state", state, "--cases", cases, "--bundle", bundle, *options]
+        result = run("campaigns", written(folder / "t.jsonl", records), *asked)
+        assert result.exit_code == 0
+        (folder / "out" / f"{name}.txt").write_text(result.output + result.stderr)
+    return folder
+
+
+def test_skeletons_show_what_the_ring_shares(worded: Path) -> None:
+    """In case.json and case.md alone, at the hash that the case has without them, or at its signature."""
+    files = leaks(worded / "out", [SHARED])
+    assert [name.rpartition("/")[2] for name in files] == ["case.json", "case.md"] * 2
+    assert {name.partition("/")[0] for name in files} == {"keyed", "shown"}
+    (plain,), (shown,), (keyed,) = ((worded / "out" / name).iterdir() for name in ("plain", "shown", "keyed"))
+    cases = [json.loads((case / "case.json").read_text()) for case in (plain, shown, keyed)]
+    wording = [{form["hash"]: form.pop("skeleton", None) for form in case["forms"]} for case in cases]
+    assert cases[0] == cases[1], "nothing else of the case changes"
+    assert any(SHARED in (text or "") for text in wording[1].values())
+    parts = {form["hash"]: form["part"] for form in cases[0]["forms"]}
+    key = bytes.fromhex(KEY)
+    assert wording[2] == {form_signature(key, parts[digits], digits).hex(): t for digits, t in wording[1].items()}
+    assert "forms is in the case files: text of customers, masked" in (worded / "out" / "shown.txt").read_text()
+
+
+def test_a_word_of_two_accounts_is_in_no_file(worded: Path) -> None:
+    assert leaks(worded / "out", [WORD]) == []
+    assert leaks(worded, [WORD]) == ["t.jsonl"]
+
+
+def test_rows_state_and_figures_are_the_same_with_skeletons(worded: Path) -> None:
+    for end in (".csv", ".npz"):
+        assert (worded / "out" / f"shown{end}").read_bytes() == (worded / "out" / f"plain{end}").read_bytes()
+    (plain,), (shown,) = ((worded / "out" / name).iterdir() for name in ("plain", "shown"))
+    differ = {path.name for path in plain.iterdir() if path.read_bytes() != (shown / path.name).read_bytes()}
+    assert differ == {"case.json", "case.md"}
+
+
+def test_skeletons_are_not_shared(worded: Path, tmp_path: Path) -> None:
+    """The patterns are those of a case without them, and no word of them is in the file."""
+    told = []
+    for name in ("plain", "shown", "keyed"):
+        (case,) = (worded / "out" / name).iterdir()
+        out = tmp_path / f"{name}.json"
+        result = run("share", case, "--key", worded / "key", "--provider", "X", "--out", out, "--accounts")
+        assert result.exit_code == 0
+        told.append(sorted(i["pattern"] for i in json.loads(out.read_text())["objects"] if "pattern" in i))
+    assert told[0] == told[1] == told[2]
+    assert leaks(tmp_path, [SHARED, "flawless", "students", '"skeleton"']) == []
+
+
+def test_skeletons_without_cases_are_refused(tmp_path: Path, traffic: Path, bundle: Path) -> None:
+    said = refused("campaigns", traffic, "--out", tmp_path / "c.csv", "--bundle", bundle, "--skeletons")
+    assert said.endswith("--skeletons is for case files: give --cases, too")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_text_leaves(tmp_path: Path, bundle: Path) -> None:

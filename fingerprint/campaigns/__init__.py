@@ -8,6 +8,7 @@
     groups    communities of linked accounts
     evidence  the pooled test of a community, and the rate of false discoveries over all of them
     cases     what an analyst is told: the contract; statements, case_page and figures make it readable
+    skeletons the masked wording of forms, from the traffic read again, where it is asked for
     share     indicators for another provider; match reads them
 
 Sharing alone is no guilt: a link says that two accounts cannot be told apart in what they send, and only what a

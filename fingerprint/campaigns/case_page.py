@@ -1,6 +1,7 @@
 """The folder of a case: ``case.json``, and for people ``case.md`` with its figures.
 
-Account ids are shown so that none can break the page; no prompt text comes here. Left out: the sentences (statements).
+Account ids, and skeletons of forms where there are any, are shown so that none can break the page; no other prompt
+text comes here. Left out: the sentences (statements).
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ _CAPTIONS: Final = {
 
 def markdown(case: Case, figures: Mapping[str, str]) -> str:
     """The page of a case; ``figures`` is figure name to file name beside the page."""
-    parts = [_opening(case), *_both_sides(case), _aims(case), _evidence(case), _forms(case), _members(case)]
+    parts = [_opening(case), *_both_sides(case), _aims(case), _evidence(case), _forms(case)]
+    parts += [_skeletons(case), _members(case)]
     parts.append("## Figures\n" if figures else "")
     for name, file in figures.items():
         title, caption = _CAPTIONS.get(name, (name, ""))
@@ -113,8 +115,19 @@ def _forms(case: Case) -> str:
     ]  # fmt: skip
     head = ["part", "hash", "members that send it", "of the others", "variance ratio", "overlap"]
     kept = "hashes with a key" if case.keyed else "hashes"
-    told = f"## Shared forms\n\nBeginnings (head) and ends (tail) of prompts. Only {kept} are kept, never text.\n\n"
-    return told + (_table(head, rows) if rows else "None.\n")
+    but = " but the wording below" if any(form.skeleton for form in case.forms) else ""
+    told = f"Beginnings (head) and ends (tail) of prompts. Only {kept} are kept, never text{but}.\n\n"
+    return "## Shared forms\n\n" + told + (_table(head, rows) if rows else "None.\n")
+
+
+def _skeletons(case: Case) -> str:
+    lines = [f"- {form.part} {_code(form.hash)}: {_text(form.skeleton)}\n" for form in case.forms if form.skeleton]
+    told = (
+        "## What the forms say\n\n**This is wording of customers**: give this page only to those who may read their "
+        "prompts. A word shows where nearly all prompts that were compared have it, those of three accounts or more; "
+        "… stands for all else, and for numbers, quotes, addresses and long tokens.\n\n"
+    )
+    return told + "".join(lines) if lines else ""
 
 
 def _members(case: Case) -> str:

@@ -1,7 +1,8 @@
 """The contract of a case: what is found of a campaign, as dataclasses and as JSON (``SCHEMA``), and how it is read.
 
-No prompt text comes here. Left out: finding campaigns and the numbers themselves, what is said of them (statements),
-and the page and figures for people (case_page, figures).
+No prompt text comes here but the skeletons of forms, where the operator asks for them (skeletons). Left out: finding
+campaigns and the numbers themselves, what is said of them (statements), and the page and figures for people (case_page,
+figures).
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from fingerprint.errors import FingerprintError
 from fingerprint.kernels.layout import CAPABILITIES
 
 __all__ = [
-    "SCHEMA", "Case", "CaseError", "DayHours", "Evidence", "Form", "Member", "Rhythm", "check_case", "read_case",
+    "SCHEMA", "SKELETON", "Case", "CaseError", "DayHours", "Evidence", "Form", "Member", "Rhythm", "check_case",
+    "read_case",
 ]  # fmt: skip
 
 SCHEMA: Final = "fingerprint-case/1"
+SKELETON: Final = 400  # characters of the longest skeleton
 
 
 class CaseError(FingerprintError, ValueError):
@@ -55,7 +58,10 @@ class Rhythm:
 
 @dataclass(frozen=True)
 class Form:
-    """A beginning (``head``) or end (``tail``) of prompts that members share, known by its hash alone."""
+    """A beginning (``head``) or end (``tail``) of prompts that members share, known by its hash.
+
+    ``skeleton`` is the wording that nearly all of its prompts share, the rest masked; None unless it was asked for.
+    """
 
     part: str
     hash: str  # 16 hexadecimal digits, 32 in a keyed case
@@ -63,6 +69,7 @@ class Form:
     of_traffic: float  # share of the accounts outside that send it
     variance_ratio: float | None
     overlap: float | None
+    skeleton: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +114,10 @@ class Case:
     keyed: str | None = None  # tells with which key the hashes of forms are keyed, where they are (share_format)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it: plain types, null for numbers that are not finite, ``keyed`` only where it is."""
-        return {"schema": SCHEMA} | {name: value for name, value in _plain(self).items() if (name, value) != _UNKEYED}
+        """As JSON has it: plain types, null for numbers that are not finite; ``keyed`` and skeletons only if there."""
+        told = {name: value for name, value in _plain(self).items() if (name, value) != _UNKEYED}
+        told["forms"] = [{n: v for n, v in form.items() if (n, v) != _UNASKED} for form in told["forms"]]
+        return {"schema": SCHEMA} | told
 
 
 @dataclass(frozen=True)
@@ -161,10 +170,11 @@ def _refuse(constant: str) -> None:
 
 
 class _Kind(NamedTuple):
-    """What a value must be, in words and as a test."""
+    """What a value must be, in words and as a test; ``needed``: whether it must be there."""
 
     told: str
     holds: Callable[[Any], bool]
+    needed: bool = True
 
 
 class _Map(NamedTuple):
@@ -208,6 +218,7 @@ _FORM: Final = {
     "part": _Kind("'head' or 'tail'", _matches("head|tail")),
     "hash": _Kind("16 hexadecimal digits", _matches("[0-9a-f]{16}")),
     "accounts": _COUNT, "of_traffic": _SHARE, "variance_ratio": _RATIO, "overlap": _SHARE_OR_NULL,
+    "skeleton": _Kind(f"1 to {SKELETON} characters", lambda v: isinstance(v, str) and 1 <= len(v) <= SKELETON, False),
 }  # fmt: skip
 _CASE: Final = {
     "schema": _Kind(f"'{SCHEMA}'", _matches(SCHEMA)),
@@ -230,6 +241,7 @@ _CASE: Final = {
 _KEYED: Final = _Kind("32 hexadecimal digits", _matches("[0-9a-f]{32}"))
 _KEYED_CASE: Final = _CASE | {"keyed": _KEYED, "forms": [_FORM | {"hash": _KEYED}]}
 _UNKEYED: Final = ("keyed", None)
+_UNASKED: Final = ("skeleton", None)
 
 
 def _kind_of(content: Any) -> dict[str, Any]:
@@ -258,10 +270,11 @@ def _check(value: Any, kind: Any, at: str) -> None:
                 raise CaseError(f"{at}: expected {kind.key.told} as name {i + 1}, got another")
             _check(item, kind.value, f"{at}.{name}")
     else:
-        if missing := [name for name in kind if name not in value]:
+        if missing := [name for name, inner in kind.items() if name not in value and getattr(inner, "needed", True)]:
             raise CaseError(f"{at}: fields are missing: {', '.join(missing)}")
         for name, inner in kind.items():
-            _check(value[name], inner, f"{at}.{name}")
+            if name in value:
+                _check(value[name], inner, f"{at}.{name}")
 
 
 def _came(value: Any) -> str:
