@@ -91,7 +91,7 @@ def campaigns(
     ] = None,
     without: Annotated[
         str,
-        typer.Option("--without", help="Kinds of links to leave out, such as payment,network,registered,times,course."),
+        typer.Option("--without", help="Kinds of links to leave out, such as payment,network,registered,times,list."),
     ] = "",
     bundle: BundleOption = None,
 ) -> None:
