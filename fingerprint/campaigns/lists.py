@@ -10,8 +10,7 @@ are two ways to divide a list:
             all accounts of the lead, for as many draws as the owner changes along the numbers, each overlap counted
             once.
     ranges  one range after the other: where an account's numbers end, the next one's begin. By chance a range begins
-            anywhere, so that the gaps (or overlaps) are exponential; their p-values are combined (Fisher 1932, with the
-            bound of Chernoff (1952) on the sum).
+            anywhere, so that the gaps (or overlaps) are exponential; their p-values are combined (Fisher 1932).
 
 Of an account a sample is known (numbered); the numbers behind it are estimated from the rank of the last that is kept.
 Left out: reading the numbers (numbered), the links between accounts (signs), and any judgement of who divides a list.
@@ -23,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaincc
 
 from fingerprint.campaigns.hours import mixed
 from fingerprint.campaigns.numbered import BITS, KEPT, Numbered
@@ -38,7 +38,7 @@ MOST_TWICE = 0.5  # of an account's numbers, others have
 RATHER_MIXED = 0.2  # of an account's range others fill, from which it is one of a mixed list
 FEWER = 0.5  # numbers sent twice, in units of what chance makes, up to which a list is divided
 CHANCE = 0.01  # lists that are expected in all traffic where nobody divides one
-FAR = 12.0  # median steps between an account's numbers that end its range
+PLAIN = 3.0  # log likelihood that a change of density must be worth
 APART = 2.0  # lengths between two ranges that are not of one list
 _LEAD = np.int64(1) << BITS
 
@@ -89,31 +89,39 @@ class _Entries(NamedTuple):
     lead: Ints  # of each entry, from 0
     account: Ints
     seen: Floats  # share of its numbers that is sampled
-    level: Floats  # of its lead: what is compared across accounts is the sample up to this rank
     entry: Ints  # of each row
     number: Ints
     rank: Floats  # 0 to 1, the same for the same lead and number
 
 
+class _Shares(NamedTuple):
+    """Of the range of each entry the share that it has, that others have, and that others have as far as is seen among
+    the numbers that are compared; of these how many there are, how many others have, and how often owners change."""
+
+    own: Floats
+    others: Floats
+    visible: Floats
+    n: Floats
+    hits: Floats
+    turns: Floats
+
+
 def find_lists(numbered: Numbered) -> Lists:
     """The lists that accounts divide."""
     entries = _entries(numbered)
+    entries = _of(entries, _twice(entries) <= MOST_TWICE)
     if not len(entries.lead):
         return Lists.none()
-    entries = _of(entries, _twice(entries) <= MOST_TWICE)
     low, high = _ranges(entries)
-    own, others, n, hits, turns = _shares(entries, low, high)
-    limit = float(np.log(2 * len(np.unique(entries.lead)) / CHANCE)) if len(entries.lead) else 0.0
-    filled = own + others >= FILLED
-    is_mixed = others >= RATHER_MIXED
-    found = _mixed(entries, filled & is_mixed, others, n, hits, turns, limit)
-    first, last = _ends(entries)
-    of = np.where(is_mixed, found, _in_ranges(entries, (own >= FILLED) & ~is_mixed, first, last, limit))
+    share = _shares(entries, low, high)
+    mixed_list, (first, last) = _mixed(entries, share), _ends(entries, low, high)
+    by_ranges = _in_ranges(entries, (share.own >= FILLED) & (mixed_list < 0), first, last)
+    of = np.where(mixed_list >= 0, mixed_list, by_ranges)
     rows = np.flatnonzero(of >= 0)
     rows = rows[np.lexsort((entries.account[rows], first[rows], of[rows]))]
     place = np.unique(of[rows], return_inverse=True)[1]
-    share = hits[rows] / np.maximum(n[rows], 1)
-    return Lists(place, entries.account[rows], first[rows], last[rows], share)
+    twice = share.hits[rows] / np.maximum(share.n[rows], 1)
+    return Lists(place, entries.account[rows], first[rows], last[rows], twice)
 
 
 def _entries(numbered: Numbered) -> _Entries:
@@ -131,34 +139,23 @@ def _entries(numbered: Numbered) -> _Entries:
     kept = np.bincount(entry, minlength=len(start)) >= LEAST
     names, place = np.unique(lead[start], return_inverse=True)
     kept &= (np.bincount(place, kept, len(names)) >= LEAST_ACCOUNTS)[place]
-    level = np.ones(len(start))
-    found = _Entries(place, account[start], seen[account[start]], level, entry, number, rank)
-    found = _of(found, kept)
-    return found._replace(level=_medians(found.seen, found.lead)[found.lead]) if kept.any() else found
+    return _of(_Entries(place, account[start], seen[account[start]], entry, number, rank), kept)
 
 
 def _of(entries: _Entries, kept: NDArray[np.bool_]) -> _Entries:
     """The given entries with their rows, entries and leads numbered anew."""
     rows, number = kept[entries.entry], np.cumsum(kept) - 1
     lead = np.unique(entries.lead[kept], return_inverse=True)[1]
-    account, seen, level = entries.account[kept], entries.seen[kept], entries.level[kept]
-    return _Entries(lead, account, seen, level, number[entries.entry[rows]], entries.number[rows], entries.rank[rows])
-
-
-def _medians(values: Floats, of: Ints) -> Floats:
-    """The lower median of the values of each group 0, 1, ...; groups are not empty."""
-    by = np.lexsort((values, of))
-    size = np.bincount(of)
-    return np.asarray(values[by][np.cumsum(size) - size + (size - 1) // 2], np.float64)
+    account, seen = entries.account[kept], entries.seen[kept]
+    return _Entries(lead, account, seen, number[entries.entry[rows]], entries.number[rows], entries.rank[rows])
 
 
 def _shared(entries: _Entries) -> tuple[Ints, NDArray[np.bool_]]:
-    """Rows up to the level of their lead by lead and number, and whether another account has the number as well."""
-    rows = np.flatnonzero(entries.rank <= entries.level[entries.entry])
-    place = entries.lead[entries.entry[rows]] * _LEAD + entries.number[rows]
+    """Rows by lead and number, and whether another account is seen to have the number as well."""
+    place = entries.lead[entries.entry] * _LEAD + entries.number
     by = np.argsort(place, kind="stable")
-    same = np.diff(place[by]) == 0
-    return rows[by], np.r_[False, same] | np.r_[same, False] if len(rows) else np.empty(0, np.bool_)
+    same = np.diff(place[by], prepend=-1, append=-1) == 0
+    return by, same[:-1] | same[1:]
 
 
 def _twice(entries: _Entries) -> Floats:
@@ -186,54 +183,76 @@ def _ranges(entries: _Entries) -> tuple[Ints, Ints]:
     return entries.number[best], entries.number[best + more]
 
 
-def _ends(entries: _Entries) -> tuple[Ints, Ints]:
-    """Lowest and highest number of each entry without stragglers: of the most numbers that no far step divides."""
-    start, _ = _starts(entries)
-    step = np.diff(entries.number, prepend=0)
-    inner = np.arange(len(step)) != start[entries.entry]
-    usual = _medians(step[inner].astype(np.float64), entries.entry[inner])
-    piece = np.cumsum(~inner | (step > FAR * usual[entries.entry])) - 1
-    begin = np.flatnonzero(np.diff(piece, prepend=-1))
-    count = np.diff(np.r_[begin, len(piece)])
-    of = entries.entry[begin]
-    best = np.lexsort((-count, of))[np.searchsorted(of, np.arange(len(start)))]
-    return entries.number[begin[best]], entries.number[begin[best] + count[best] - 1]
+def _ends(entries: _Entries, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+    """Lowest and highest number of each entry without stragglers."""
+    start, size = _starts(entries)
+    of, number = entries.entry, entries.number
+    below, above = (
+        np.bincount(of, part, len(start)).astype(np.int64) for part in (number < low[of], number > high[of])
+    )
+    upper = _end(entries, start + below, start + size - 1 - above, start + size - 1)
+    lower = _end(entries, upper, start + below, start)
+    return number[lower], number[upper]
 
 
-def _shares(entries: _Entries, low: Ints, high: Ints) -> tuple[Floats, Floats, Ints, Floats, Floats]:
-    """Of each entry's range, the share that it has and that others have; and of its numbers in there, up to the level
-    of its lead, how many there are, how many others have, and how often it takes turns with others."""
-    k, span = len(entries.lead), (high - low + 1).astype(np.float64)
+def _end(entries: _Entries, base: Ints, least: Ints, most: Ints) -> Ints:
+    """The row between ``least`` and ``most`` at which the numbers seen from ``base`` become as sparse as those behind
+    it: the likeliest place of a change of density, or ``most`` where a change explains little more."""
+    number, of = entries.number, entries.entry
+    at = np.arange(len(of))
+    rows = np.flatnonzero((at >= np.minimum(least, most)[of]) & (at <= np.maximum(least, most)[of]))
+    of, far = of[rows], base[of[rows]]
+    inside, span = np.abs(rows - far) + 1, np.abs(number[rows] - number[far]) + 1
+    outside = np.abs(most[of] - rows)
+    room = np.maximum(np.abs(number[most[of]] - number[rows]), 1)
+    likely = inside * np.log(inside / span) + outside * np.log(np.maximum(outside, 1) / room)
+    by = np.lexsort((-inside, PLAIN * (outside > 0) - likely, of))
+    return np.asarray(rows[by][np.searchsorted(of[by], np.arange(len(base)))], np.int64)
+
+
+def _filled(entries: _Entries, low: Ints, high: Ints, rows: Ints, level: Floats) -> Floats:
+    """Numbers of all accounts of the lead in the range of each entry, over its length, as far as they are seen among
+    those whose rank is up to ``level`` (0: all of them); ``rows`` by lead and number."""
+    place, base = entries.lead[entries.entry[rows]] * _LEAD + entries.number[rows], entries.lead * _LEAD
+    begin, end = np.searchsorted(place, base + low), np.searchsorted(place, base + high, "right")
+    seen, out = entries.seen[entries.entry[rows]], np.empty(len(level))
+    for value in np.unique(level):
+        total, mine = np.r_[0, np.cumsum(1 / np.maximum(value, seen))], level == value
+        out[mine] = total[end[mine]] - total[begin[mine]]
+    return np.asarray(out / (high - low + 1), np.float64)
+
+
+def _shares(entries: _Entries, low: Ints, high: Ints) -> _Shares:
+    """What each entry and others have of its range. Its numbers are compared up to a rank that it has all of, one of
+    few (half octaves), so that they are counted a few times and not once an account."""
+    k, (rows, shared) = len(entries.lead), _shared(entries)
+    level = np.exp2(np.floor(2 * np.log2(entries.seen)) / 2)
     inside = (entries.number >= low[entries.entry]) & (entries.number <= high[entries.entry])
-    own = np.bincount(entries.entry, inside, k) / entries.seen / span
-    rows, shared = _shared(entries)
-    of, inside = entries.entry[rows], inside[rows]
-    place = entries.lead[of] * _LEAD + entries.number[rows]
-    base = entries.lead * _LEAD
-    every = np.searchsorted(place, base + high, "right") - np.searchsorted(place, base + low)
-    n = np.bincount(of, inside, k)
-    others = (every - n) / entries.level / span
-    turn = np.diff(of, prepend=-1) != 0
-    hits, turns = (np.bincount(of, inside & part, k).astype(np.float64) for part in (shared, turn))
-    return own, others, n.astype(np.int64), hits, turns
+    own = np.bincount(entries.entry, inside, k) / entries.seen / (high - low + 1)
+    of = entries.entry[rows]
+    compared, turn = inside[rows] & (entries.rank[rows] <= level[of]), np.diff(of, prepend=-1) != 0
+    others = _filled(entries, low, high, rows, np.zeros(k)) - own
+    visible = _filled(entries, low, high, rows, level) - own
+    n, hits, turns = (np.bincount(of, compared & part, k).astype(np.float64) for part in (True, shared, turn))
+    return _Shares(own, others, visible, n, hits, turns)
 
 
-def _mixed(
-    entries: _Entries, some: NDArray[np.bool_], others: Floats, n: Ints, hits: Floats, turns: Floats, limit: float
-) -> Ints:
+def _mixed(entries: _Entries, share: _Shares) -> Ints:
     """The lead of each entry where its accounts mix the numbers of one list, -1 elsewhere."""
     lead, k = entries.lead, int(entries.lead.max(initial=-1)) + 1
-    numbers = np.bincount(lead, some * n, k)
+    some = (share.own + share.others >= FILLED) & (share.others >= RATHER_MIXED)
+    numbers = np.bincount(lead, some * share.n, k)
     with np.errstate(divide="ignore", invalid="ignore"):
-        x = np.bincount(lead, some * hits, k) / numbers
-        c = (np.bincount(lead, some * n * others, k) / numbers).clip(1e-6, 0.99)
+        x = np.bincount(lead, some * share.hits, k) / numbers
+        c = (np.bincount(lead, some * share.n * share.visible, k) / numbers).clip(1e-6, 0.99)
         far = np.where(x > 0, x * np.log(x / c), 0) + np.where(x < 1, (1 - x) * np.log((1 - x) / (1 - c)), 0)
-    sure = np.bincount(lead, some * turns, k) / 2 * far >= limit
-    enough = (np.bincount(lead, some, k) >= LEAST_ACCOUNTS) & (numbers >= LEAST_NUMBERS)
-    return np.where(some & (sure & enough & (x <= FEWER * c))[lead], lead, -1)
+    bound = np.bincount(lead, some * share.turns, k) / 2 * far
+    sure = (bound >= np.log(2 * k / CHANCE)) & (x <= FEWER * c)
+    sure &= (np.bincount(lead, some, k) >= LEAST_ACCOUNTS) & (numbers >= LEAST_NUMBERS)
+    return np.where(some & sure[lead], lead, -1)
 
 
-def _in_ranges(entries: _Entries, some: NDArray[np.bool_], first: Ints, last: Ints, limit: float) -> Ints:
+def _in_ranges(entries: _Entries, some: NDArray[np.bool_], first: Ints, last: Ints) -> Ints:
     """A number for each list of ranges, of the entries whose ranges follow each other in it, -1 elsewhere."""
     out, length = np.full(len(first), -1), last - first + 1
     by = np.flatnonzero(some)
@@ -248,9 +267,9 @@ def _in_ranges(entries: _Entries, some: NDArray[np.bool_], first: Ints, last: In
     whole = np.maximum.reduceat(last[by], begin) - first[by[begin]] + 1
     gap = np.maximum(np.abs(gap - (step[by[1:]] + step[by[:-1]] - 2).clip(0)), 1)
     p = -np.expm1(-gap * (k / whole)[run[1:]])
-    total, m = np.bincount(run[1:][~cut], -np.log(p[~cut]), len(k)), np.maximum(k - 1, 1)
-    bound = np.where(total > m, total - m - m * np.log(np.maximum(total, m) / m), 0)
+    chance = gammaincc(np.maximum(k - 1, 1), np.bincount(run[1:][~cut], -np.log(p[~cut]), len(k)))
     numbers = np.bincount(run, np.bincount(entries.entry, minlength=len(first))[by], len(k))
-    sure = (bound >= limit) & (k >= LEAST_ACCOUNTS) & (numbers >= LEAST_NUMBERS)
+    asked = (k >= LEAST_ACCOUNTS) & (numbers >= LEAST_NUMBERS)
+    sure = asked & (2 * chance * asked.sum() <= CHANCE)
     out[by] = np.where(sure[run], run + len(first), -1)  # beside the numbers of leads
     return out
