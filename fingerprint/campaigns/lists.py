@@ -47,7 +47,8 @@ Floats = NDArray[np.float64]
 
 
 class Continued(NamedTuple):
-    """How many members continue one list, from which number to which, and the share of numbers sent twice."""
+    """How many members continue one list, from which number to which, and the share of numbers sent twice, all as far
+    as numbers are sampled."""
 
     members: int
     low: int
