@@ -42,16 +42,21 @@ class Entities(NamedTuple):
 
 
 class Ordered(NamedTuple):
-    """Exchanges as columns; after ``order``: without duplicates, by account, then time, gaps filled in."""
+    """Exchanges as columns; after ``order``: without duplicates, by account, then time, gaps filled in.
+
+    ``noted`` int64[m] is what the ``note`` of an ``Assembler`` gives for each, None without one.
+    """
 
     account: NDArray[np.int32]
     session: NDArray[np.int32]
     identity: NDArray[np.uint64]
     rows: Contributions
+    noted: NDArray[np.int64] | None = None
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> "Ordered":
         """The given exchanges."""
-        return Ordered(self.account[rows], self.session[rows], self.identity[rows], self.rows.take(rows))
+        noted = None if self.noted is None else self.noted[rows]
+        return Ordered(self.account[rows], self.session[rows], self.identity[rows], self.rows.take(rows), noted)
 
 
 def fill_gaps(held: Ordered, last_us: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
@@ -127,6 +132,8 @@ class Assembler:
     its horizon is not taken and counted in ``late``, and what is read is added to it. Exchanges that are older than
     what was read before of their account are counted in ``belated``: their gaps are as in order, but the gap of the
     next exchange, which is in the window already, stays as it was.
+
+    ``note`` reads one number more of each exchange while its text is there, for ``keep`` (``Ordered.noted``).
     """
 
     def __init__(
@@ -139,11 +146,12 @@ class Assembler:
         keep: Callable[[Ordered], None] = lambda held: None,
         windows: NDArray[np.int64] | None = None,
         recent: Recent | None = None,
+        note: Callable[[Batch], NDArray[np.int64]] | None = None,
     ) -> None:
         self.by, self.head, self.accounts, self.sessions = by, head, accounts, sessions
         self.duplicates = self.foreign = self.exchanges = self.late = self.belated = 0
         self._hold = hold if by == "account" else None
-        self._keep = keep
+        self._keep, self._note = keep, note
         self._held: list[Ordered] = []
         self._reading: list[Future[Ordered]] = []  # batches whose text is being read while the next is decoded
         self._reader = ThreadPoolExecutor(1)
@@ -170,7 +178,8 @@ class Assembler:
             self._reduce_old()
 
     def _read(self, batch: Batch, taken: NDArray[np.bool_] | None) -> Ordered:
-        rows = Ordered(batch.account, batch.session, batch.identity, contribute(batch, self.head))
+        noted = self._note(batch) if self._note else None
+        rows = Ordered(batch.account, batch.session, batch.identity, contribute(batch, self.head), noted)
         return rows if taken is None else rows.take(taken)
 
     def _take_held(self) -> Ordered:
@@ -182,6 +191,7 @@ class Assembler:
             np.concatenate([part.session for part in parts]),
             np.concatenate([part.identity for part in parts]),
             Contributions.concat([part.rows for part in parts]),
+            np.concatenate([part.noted for part in parts if part.noted is not None]) if self._note else None,
         )
         return self._without_duplicates(held)
 

@@ -97,7 +97,7 @@ def campaigns(
     ] = False,
     without: Annotated[
         str,
-        typer.Option("--without", help="Kinds of links to leave out, such as payment,network,registered,times,course."),
+        typer.Option("--without", help="Kinds of links to leave out, such as payment,network,registered,times,list."),
     ] = "",
     bundle: BundleOption = None,
 ) -> None:

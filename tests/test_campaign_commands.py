@@ -116,7 +116,7 @@ def test_a_campaign_keeps_its_id_from_day_to_day(tmp_path: Path, bundle: Path) -
 def test_kinds_of_links_are_left_out(tmp_path: Path, traffic: Path, bundle: Path) -> None:
     """By text alone the ring is found; by metadata and time alone, which nobody shares, nothing is."""
     out = tmp_path / "rows.csv"
-    signs, text = "payment, network,registered,times,course", "head,tail,content"
+    signs, text = "payment, network,registered,times,list,course", "head,tail,content"
     run("campaigns", traffic, "--out", out, "--bundle", bundle, "--without", signs)
     assert {row["account_id"] for row in rows_of(out)} == RING
     run("campaigns", traffic, "--out", out, "--bundle", bundle, "--without", text)

@@ -2,8 +2,10 @@
 
     sample    a uniform sample of each account's exchanges beside its window
     hours     a sample of the hours in which each account is active
+    numbered  what accounts number: "Question 1017: ..."
     links     pairs of accounts that send the same thing to different ends
-    signs     links beside text: payment, network, registration, hours
+    lists     lists that accounts continue, each with its own numbers
+    signs     links beside text: payment, network, registration, hours, lists
     course    who takes over from whom, who starts, stops and takes up a new model together
     groups    communities of linked accounts
     evidence  the pooled test of a community, and the rate of false discoveries over all of them

@@ -25,7 +25,8 @@ ID_SHOWN: Final = 80  # characters of an account id on the page
 _KINDS: Final = {"head": "prompts begin alike", "tail": "prompts end alike", "content": "the same is asked"}
 _SIGNS: Final = {
     "payment": "the same payment", "network": "the same address", "registered": "created in one burst",
-    "times": "active in the same minutes", "course": "a common course, of pairs that text links",
+    "times": "active in the same minutes", "list": "one list is continued",
+    "course": "a common course, of pairs that text links",
 }  # fmt: skip
 _CAPTIONS: Final = {
     "timeline": (

@@ -37,6 +37,8 @@ from fingerprint.campaigns.evidence import (
 from fingerprint.campaigns.groups import communities, joined
 from fingerprint.campaigns.hours import HOURS, SLOTS, Hours
 from fingerprint.campaigns.links import COURSE, KINDS, TEXT_KINDS, Links, find_links
+from fingerprint.campaigns.lists import Lists, find_lists
+from fingerprint.campaigns.numbered import BITS, DIGITS, KEPT, READ, Numbered, number_keys
 from fingerprint.campaigns.places import Places
 from fingerprint.campaigns.sample import FACTS, SIZE, Keeper, Sample
 from fingerprint.campaigns.signs import find_signs
@@ -58,7 +60,8 @@ _COLUMNS = (  # of a sample: types, and shapes behind the rows
     (np.dtype(np.int32), (len(FACTS),)),
 )
 _HOURS = (np.dtype(np.int32), np.dtype(np.int32), np.dtype(np.int16))
-_SAMPLES = f"{SIZE}x{len(FACTS)}-{HOURS}x{SLOTS}"
+_NUMBERED = (np.dtype(np.int32), np.dtype(np.int64))
+_SAMPLES = f"{SIZE}x{len(FACTS)}-{HOURS}x{SLOTS}-{KEPT}x{DIGITS}x{BITS}x{READ}"
 _LAYOUT = "-".join(  # of windows, of what makes forms, of samples, of what is known of the last day
     (LAYOUT_ID.hex(), f"{LINK_UNITS}-{LINK_LEAST}", _SAMPLES, f"{RECENT_US // 3_600_000_000}h")
 )
@@ -80,7 +83,8 @@ class DayKeeper(Keeper):
 class State:
     """All that is kept of the traffic so far: a window and samples of each account, and which campaigns are known.
 
-    ``windows`` int64[k, WORDS] and ``accounts`` go together; those of ``sample`` and ``hours`` count in ``accounts``.
+    ``windows`` int64[k, WORDS] and ``accounts`` go together; those of ``sample``, ``hours`` and ``numbered`` count in
+    ``accounts``.
     ``recent`` are the exchanges of the last day, so that none is counted twice.
     """
 
@@ -91,20 +95,21 @@ class State:
     campaigns: dict[str, list[str]] = field(default_factory=dict)
     hours: Hours = field(default_factory=Hours.none)
     recent: Recent = field(default_factory=Recent)
+    numbered: Numbered = field(default_factory=Numbered.none)
 
     def assembler(self, scorer: Scorer, sessions: Names, hold: int | None = HOLD) -> tuple[Assembler, Names, DayKeeper]:
         """What reads on from here."""
-        names, keeper = Names(), DayKeeper(before=self.sample, hours=self.hours)
+        names, keeper = Names(), DayKeeper(before=self.sample, hours=self.hours, numbered=self.numbered)
         keeper.recent = self.recent.in_order()
         for account in self.accounts:
             names.code(account)
-        rest = hold, keeper.add, self.windows, keeper.recent
+        rest = hold, keeper.add, self.windows, keeper.recent, number_keys
         return Assembler("account", scorer.head, names, sessions, *rest), names, keeper
 
     def after(self, names: Names, windows: NDArray[np.int64], keeper: DayKeeper) -> State:
         """The state with what was read; ``windows`` of all names."""
         sample = keeper.finish() if names.items else None
-        rest = self.campaigns, keeper.clock.finish(), keeper.recent.in_order()
+        rest = self.campaigns, keeper.clock.finish(), keeper.recent.in_order(), keeper.numbering.finish()
         return State(self.bundle_id, list(names.items), windows, sample, *rest)
 
     def save(self, path: Path) -> None:
@@ -117,6 +122,7 @@ class State:
         }
         parts = {f"sample_{name}": part for name, part in self.sample._asdict().items()} if self.sample else {}
         parts |= {f"hours_{name}": part for name, part in self.hours._asdict().items()}
+        parts |= {f"numbered_{name}": part for name, part in self.numbered._asdict().items()}
         parts |= {f"recent_{name}": part for name, part in vars(self.recent.in_order()).items()}
         told_bytes = np.frombuffer(json.dumps(told).encode(), np.uint8)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -144,6 +150,7 @@ class State:
                 state = cls(told["bundle_id"], told["accounts"], parts["windows"], sample, told["campaigns"])
                 state.hours = Hours(*hours) if hours else state.hours
                 if layout == _LAYOUT:
+                    state.numbered = Numbered(*(parts[f"numbered_{name}"] for name in Numbered._fields))
                     state.recent = Recent(*(parts[f"recent_{name}"] for name in vars(state.recent)))
         except Exception as error:  # what zipfile, numpy and json raise for bytes of anybody's making is no closed list
             raise StateError(f"{path}: expected a state of fingerprint campaigns, got {type(error).__name__}") from None
@@ -162,8 +169,10 @@ class State:
         if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
             return False
         k, account = len(self.accounts), self.hours.account
-        found: list[Any] = [(part.dtype, part.shape) for part in (self.windows, *self.hours)]
+        found: list[Any] = [(part.dtype, part.shape) for part in (self.windows, *self.hours, *self.numbered)]
         expected: list[Any] = [(np.dtype(np.int64), (k, WORDS)), *((kind, (len(account),)) for kind in _HOURS)]
+        expected += [(kind, (len(self.numbered.account),)) for kind in _NUMBERED]
+        account = np.concatenate([account, self.numbered.account])
         if self.sample:
             found += [(part.dtype, part.shape) for part in self.sample]
             expected += [(kind, (len(self.sample.account), *rest)) for kind, rest in _COLUMNS]
@@ -193,6 +202,7 @@ class Found(NamedTuple):
     own: NDArray[np.float64]
     places: Places | None = None
     course: Course | None = None
+    lists: Lists | None = None
     kinds: tuple[str, ...] = KINDS  # that were looked for
 
 
@@ -207,7 +217,8 @@ def find(state: State, scorer: Scorer, seed: int = 0, without: Collection[str] =
     if unknown := set(without) - set(KINDS):
         raise ValueError(f"expected kinds of links among {', '.join(KINDS)}, got {', '.join(sorted(unknown))}")
     kinds, course = tuple(kind for kind in KINDS if kind not in without), Course(state.sample, state.windows)
-    links = _links(state.sample, state.hours, course, len(state.accounts), kinds, seed)
+    lists = find_lists(state.numbered) if "list" in kinds else Lists.none()
+    links = _links(state, lists, course, kinds, seed)
     groups = communities(links, len(state.accounts))
     if not groups:
         return Found([], [], None, links, own)
@@ -224,14 +235,17 @@ def find(state: State, scorer: Scorer, seed: int = 0, without: Collection[str] =
     for c in campaigns:  # the newest stand last: ``_names`` takes an account to be of its newest campaign
         state.campaigns.pop(c.campaign_id, None)
         state.campaigns[c.campaign_id] = [state.accounts[m] for m in c.members]
-    return Found(campaigns, groups, evidence, links, own, Places(state.sample, links, evidence.group), course, kinds)
+    places = Places(state.sample, links, evidence.group)
+    return Found(campaigns, groups, evidence, links, own, places, course, lists, kinds)
 
 
-def _links(sample: Sample, hours: Hours, course: Course, accounts: int, kinds: tuple[str, ...], seed: int) -> Links:
+def _links(state: State, lists: Lists, course: Course, kinds: tuple[str, ...], seed: int) -> Links:
     """Links of these kinds."""
-    text = find_links(sample, accounts, seed)
+    assert state.sample is not None
+    accounts = len(state.accounts)
+    text = find_links(state.sample, accounts, seed)
     text = text.take(np.flatnonzero(np.isin(text.kind, [KINDS.index(kind) for kind in kinds])))
-    return Links.concat([text, find_signs(sample, hours, course, text, accounts, kinds)])
+    return Links.concat([text, find_signs(state.sample, state.hours, lists, course, text, accounts, kinds)])
 
 
 def _names(state: State, groups: list[NDArray[np.int64]]) -> list[str]:
@@ -314,7 +328,8 @@ def case_of(campaign: Campaign, found: Found, state: State, scorer: Scorer) -> t
     )
     levels = {"review": float(scorer.review), "group_review": REVIEW}
     course = found.course.told(campaign.members) if found.course and COURSE in found.kinds else {}
-    alleged, against = statements(evidence, forms, [m.score for m in members], course, **levels)
+    lists = found.lists.told(campaign.members) if found.lists else []
+    alleged, against = statements(evidence, forms, [m.score for m in members], course, lists, **levels)
     asked = sample.text[linking, T_CAPABILITY : T_CAPABILITY + len(CAPABILITIES)].sum(0).astype(np.float64)
     case = cases.Case(
         campaign_id=campaign.campaign_id,

@@ -22,7 +22,13 @@ NEAREST = 15  # links of an account that count
 COMMUNITY = 13_000.0  # link weight of a large community: resolution rises with the traffic, communities do not grow
 LEAST_RESOLUTION = 0.5  # in little traffic: at 1 a single clique of uneven links is already cut in two
 CONTENT_WEIGHT = 0.6  # of a link by content alone, in units of a form that one account in e has
-SIGN_WEIGHT = {"payment": 0.5, "network": 0.25, "registered": 0.2, "times": 0.4}  # times the rarity, at most
+SIGN_WEIGHT = {
+    "payment": 0.5,
+    "network": 0.25,
+    "registered": 0.2,
+    "times": 0.4,
+    "list": 0.4,
+}  # times the rarity, at most
 COURSE_MOST = 1.0  # what a common course adds to a link by text, at most, in units of its weight
 JOINED = 6.0  # link weight between two convicted groups, for each account of the smaller, that makes one of them
 _NEARER = 0.05  # a link at the limit of what is linked still counts a little

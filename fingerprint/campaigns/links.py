@@ -26,7 +26,7 @@ __all__ = ["COURSE", "KINDS", "SIGNS", "TEXT_KINDS", "Links", "find_links", "sum
 
 TEXT_KINDS = ("head", "tail", "content")
 COURSE = "course"  # makes links by text heavier, links nobody by itself
-SIGNS = ("payment", "network", "registered", "times", COURSE)  # found beside text, by ``signs``
+SIGNS = ("payment", "network", "registered", "times", "list", COURSE)  # found beside text, by ``signs``
 KINDS = TEXT_KINDS + SIGNS
 LEAF = 12  # accounts of a leaf are all compared
 TREES = {"head": 3, "tail": 3, "content": 10}

@@ -3,7 +3,8 @@
 The smallest hashes of a union are the smallest of the parts' smallest (bottom-k sampling, Cohen & Kaplan 2007), so
 the sample, like a window, is the same in any order, in batch, streamed or merged. It holds integers, never text:
 what links accounts (forms, content, what is known of who asks), what is asked (the prompt head's outputs) and when,
-184 bytes an exchange. Beside it the hours in which accounts are active are sampled (hours).
+184 bytes an exchange. Beside it the hours in which accounts are active are sampled (hours), and what they number
+(numbered).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from fingerprint.assemble import Ordered
 from fingerprint.campaigns.hours import Clock, Hours
+from fingerprint.campaigns.numbered import Numbered, Numbering
 from fingerprint.kernels.layout import SKETCH, M, W
 
 __all__ = ["FACTS", "SIZE", "Keeper", "Sample"]
@@ -76,12 +78,18 @@ class Sample(NamedTuple):
 class Keeper:
     """Takes exchanges with ``add``, in any order; ``finish`` gives the sample, sorted by account and identity.
 
-    ``clock`` keeps the hours of all of them.
+    ``clock`` keeps the hours of all of them, ``numbering`` the numbers of those that were noted (``number_keys``).
     """
 
-    def __init__(self, size: int = SIZE, before: Sample | None = None, hours: Hours | None = None) -> None:
+    def __init__(
+        self,
+        size: int = SIZE,
+        before: Sample | None = None,
+        hours: Hours | None = None,
+        numbered: Numbered | None = None,
+    ) -> None:
         self.size = size
-        self.clock = Clock(before=hours)
+        self.clock, self.numbering = Clock(before=hours), Numbering(before=numbered)
         self._limit = np.empty(0, np.uint64)  # of each account, the largest identity that is still kept
         self._kept: list[Sample] = [before] if before else []
         self._waiting = 0
@@ -91,6 +99,8 @@ class Keeper:
         if not len(held.account):
             return
         self.clock.add(held.account, held.rows.when[:, W["time_us"]])
+        if held.noted is not None:
+            self.numbering.add(held.account, held.noted)
         self._room_for(held.account)
         candidates = held.take(np.flatnonzero(held.identity < self._limit[held.account]))
         rows = Sample.of(candidates)

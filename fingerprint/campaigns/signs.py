@@ -1,4 +1,4 @@
-"""Signs beside text that accounts belong together: payment, network, registration, hours, and the course they take.
+"""Signs beside text that accounts belong together: payment, network, registration, hours, lists, and their course.
 
 Each kind makes weighted links of its own kind, all of them can be left out, and none costs all pairs: accounts are
 looked up by the value that they show, a value of too many accounts (a reseller, the address of a company) links
@@ -7,10 +7,12 @@ nobody, and inside a value an account is linked to a few others of the list only
     payment, network  the same values, by the share of their exchanges that both send with them
     registered        created within one hour in which far more accounts were than around it
     times             active in the same five minutes far more often than hours that both are active in explain
+    list              continue one list: each its own numbers of it
     course            take over from each other, start and stop together, take up a new model together; said only of
                       accounts that text links, because strangers do so by chance all the time
 
-Left out: what a link weighs (groups), the hours themselves (hours), and what a case tells of a group's course (course).
+Left out: what a link weighs (groups), the hours themselves (hours), which lists there are (lists), and what a case
+tells of a group's course (course).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from scipy.special import pdtrc
 from fingerprint.campaigns.course import Course
 from fingerprint.campaigns.hours import SLOTS, Hours, mixed
 from fingerprint.campaigns.links import COURSE, KINDS, SIGNS, TEXT_KINDS, Links
+from fingerprint.campaigns.lists import Lists
 from fingerprint.campaigns.sample import FACTS, Sample
 from fingerprint.kernels.layout import MISSING
 
@@ -50,7 +53,13 @@ Floats = NDArray[np.float64]
 
 
 def find_signs(
-    sample: Sample, hours: Hours, course: Course, text: Links, accounts: int, kinds: Collection[str] = SIGNS
+    sample: Sample,
+    hours: Hours,
+    lists: Lists,
+    course: Course,
+    text: Links,
+    accounts: int,
+    kinds: Collection[str] = SIGNS,
 ) -> Links:
     """Links of these kinds between so many accounts; ``text`` are their links by text."""
     parts = [Links.none()]
@@ -61,6 +70,8 @@ def find_signs(
         parts.append(_registered(sample, accounts))
     if "times" in kinds:
         parts.append(_times(hours, accounts))
+    if "list" in kinds:
+        parts.append(_listed(lists, accounts))
     if COURSE in kinds:
         by_text = text.kind < len(TEXT_KINDS)
         pairs = np.unique(text.a[by_text] * _PAIR + text.b[by_text])
@@ -154,6 +165,16 @@ def _rate(hour: Ints, count: Ints) -> Floats:
             days += np.where(hour[at] == other, count[at], 0) if len(hour) else 0
     rates.append(days / (2 * (AROUND // 24)))
     return np.asarray(np.max(rates, 0), np.float64)
+
+
+def _listed(lists: Lists, accounts: int) -> Links:
+    """Accounts that continue one list, near each other in it, by the share of their numbers that nobody else sent."""
+    one, other = _neighbours(lists.of, 2, len(lists.of))
+    rarity = np.log(accounts / np.bincount(lists.of)[lists.of[one]]) if len(one) else np.empty(0)
+    ends = np.sort([lists.account[one], lists.account[other]], 0)
+    pairs, first = np.unique(ends[0] * _PAIR + ends[1], return_index=True)  # two may continue several
+    alike = 1 - np.maximum(lists.twice[one], lists.twice[other])
+    return _links("list", pairs, alike[first], rarity[first])
 
 
 class _Active(NamedTuple):

@@ -19,6 +19,7 @@ DIVIDED: Final = 0.05  # overlap up to which a list is divided over the accounts
 REPEATED: Final = 0.2  # overlap from which many send the same list: a class, an evaluation
 CHANCE: Final = 0.05  # p and q up to which chance is no good explanation
 COMMON: Final = 0.05  # share of the other accounts from which a form is common
+LISTS: Final = 3  # that are told
 FEW: Final = 100  # exchanges of a pool below which its score says little
 
 
@@ -27,6 +28,7 @@ def statements(
     forms: Sequence[Form] = (),
     scores: Sequence[float] = (),
     course: Mapping[str, tuple[int, float]] = MappingProxyType({}),
+    lists: Sequence[tuple[int, int, int, float]] = (),
     *,
     review: float | None = None,
     group_review: float | None = None,
@@ -34,12 +36,14 @@ def statements(
     """Plain sentences (alleged, against) from the numbers alone; the second list is never empty.
 
     ``scores`` are the members' own, ``course`` how many of them do something, and how many of as many accounts do on
-    average (``_COURSE``). Without ``review``, an account's threshold of that level, nothing is said of who reaches it;
+    average (``_COURSE``), ``lists`` how many of them continue a list, from which number to which, and the share of
+    numbers sent twice. Without ``review``, an account's threshold of that level, nothing is said of who reaches it;
     ``group_review`` is a group's (the same if not given).
     """
     said = [*_of_forms(forms), *_of_content(evidence), *_of_pool(evidence, review), *_of_start(evidence)]
     said += [
         *_of_signs(evidence),
+        *_of_lists(lists, len(scores)),
         *_of_course(course, len(scores)),
         *_of_links(evidence, review if group_review is None else group_review),
         *_of_members(scores, review),
@@ -110,6 +114,14 @@ def _of_signs(evidence: Evidence) -> Said:
         yield False, "Accounts of one customer share payments and addresses, too."
     elif pays:
         yield False, f"No link by {' or '.join(pays)} was found between members, as far as the traffic tells them."
+
+
+def _of_lists(lists: Sequence[tuple[int, int, int, float]], members: int) -> Said:
+    for count, low, high, twice in lists[:LISTS]:
+        told = f"numbers {low:,} to {high:,} of one form, {percent(twice)} of them twice"
+        yield True, f"{count:,} of {members:,} members continue one list: {told}."
+    if lists:
+        yield False, "Tickets or records that one customer divides over accounts are numbered like this, too."
 
 
 def _of_course(course: Mapping[str, tuple[int, float]], members: int) -> Said:

@@ -36,7 +36,7 @@ def read(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> State:
 
 
 def fresh(read: State) -> State:
-    return State(read.bundle_id, read.accounts, read.windows, read.sample, {}, read.hours, read.recent)
+    return State(read.bundle_id, read.accounts, read.windows, read.sample, {}, read.hours, read.recent, read.numbered)
 
 
 def told(found: Found, state: State) -> dict[str, list[str]]:
@@ -97,6 +97,7 @@ def same_state(one: State, other: State) -> None:
     assert one.sample is not None
     assert other.sample is not None
     pairs = [*zip(one.sample, other.sample, strict=True), *zip(one.hours, other.hours, strict=True)]
+    pairs += list(zip(one.numbered, other.numbered, strict=True))
     pairs += list(zip(vars(one.recent).values(), vars(other.recent).values(), strict=True))
     for found, expected in pairs:
         assert found.dtype == expected.dtype

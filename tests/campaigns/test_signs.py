@@ -23,6 +23,7 @@ from fingerprint.campaigns.find import State, case_of, find
 from fingerprint.campaigns.groups import COURSE_MOST, SIGN_WEIGHT, _weights, communities
 from fingerprint.campaigns.hours import HOUR_US, Hours
 from fingerprint.campaigns.links import COURSE, KINDS, SIGNS, TEXT_KINDS, Links, find_links
+from fingerprint.campaigns.lists import Lists
 from fingerprint.campaigns.sample import Sample
 from fingerprint.campaigns.share import share
 from fingerprint.campaigns.signs import MOST, STEPS, find_signs
@@ -46,7 +47,7 @@ def signs_of(kind: str, accounts: int, sample: Sample | None = None, hours: Hour
     sample = sample_of(*drawn(accounts, 1)) if sample is None else sample
     windows = windows_of(np.zeros(accounts), np.ones(accounts))
     none = Links.none()
-    return find_signs(sample, hours or Hours.none(), Course(sample, windows), none, accounts, [kind])
+    return find_signs(sample, hours or Hours.none(), Lists.none(), Course(sample, windows), none, accounts, [kind])
 
 
 def by_fact(kind: str, values: Any, rows: int = 4, others: int = 1000) -> Links:
@@ -312,12 +313,12 @@ def test_a_course_alone_links_nobody() -> None:
     first = np.arange(40) * 10 + 30.0
     sample = sample_of(*drawn(42, 1))
     course, none = course_of(first, first + 9.5, sample), Links.none()
-    assert len(find_signs(sample, Hours.none(), course, none, 42).a) == 0
+    assert len(find_signs(sample, Hours.none(), Lists.none(), course, none, 42).a) == 0
     text = none._replace(
         a=np.array([0, 0], np.int32), b=np.array([1, 2], np.int32), kind=np.zeros(2, np.int8),
         form=np.ones(2, np.int64), ratio=np.ones(2, np.float32), rarity=np.full(2, 3, np.float32),
     )  # fmt: skip
-    links = find_signs(sample, Hours.none(), course, text, 42, [COURSE])
+    links = find_signs(sample, Hours.none(), Lists.none(), course, text, 42, [COURSE])
     assert (links.a.tolist(), links.b.tolist(), links.kind.tolist()) == ([0], [1], [KINDS.index(COURSE)])
     both = Links.concat([text, links])
     assert _weights(both) == pytest.approx([1.5, 1.5, COURSE_MOST * 1.5 / 3])
