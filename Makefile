@@ -30,8 +30,9 @@ $(LITELLM)/.ready: requirements-litellm.lock
 demo: setup      ## world, features, training, tracking, export, held-out scores: the main job on a small world
 	@$(BIN)/python -m training demo
 
-test: setup      ## all tests
-	$(BIN)/python -m pytest
+test: setup      ## all tests; those of training one after another, LightGBM fills the cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/training
+	$(BIN)/python -m pytest tests/training
 
 lint: setup      ## ruff
 	$(BIN)/ruff check .

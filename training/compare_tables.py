@@ -138,8 +138,7 @@ def recalls(found: Compared, config: RunConfig) -> dict[str, pd.DataFrame]:
 def _slice(names: pd.DataFrame) -> list[str]:
     """What a slice is called: shares in per cent, two names joined."""
     told = [
-        [f"{value:.0%}" if column == "attacker_share" and value == value else str(value) for value in names[column]]
-        for column in names
+        [_share(value) if column == "attacker_share" else str(value) for value in names[column]] for column in names
     ]
     return [" at ".join(parts) for parts in zip(*told, strict=True)]
 
@@ -182,23 +181,23 @@ def early(found: Compared) -> tuple[pd.DataFrame, pd.DataFrame]:
     tables, curves = [], []
     for side in found.sides:
         prefix = "" if side == CHALLENGER else "champion_"
-        alarms = first_alarms(found.looks, side)
+        alarms = first_alarms(found.looks, side).sort_values("attacker_share", kind="stable")
+        named = [_share(share) for share in alarms["attacker_share"]]
+        alarms["slice"] = pd.Categorical(named, list(dict.fromkeys(named)), ordered=True)
         for level in LEVELS:
-            rows = told(alarms, level, PREFIXES, ["attacker_share"])
-            rows = rows.assign(found=1 - rows["never"]).fillna({"median": np.inf, "p90": np.inf})
+            rows = told(alarms, level, PREFIXES, ["slice"]).astype({"slice": str})
+            rows = rows.assign(found=1 - rows["never"], level=level).fillna({"median": np.inf, "p90": np.inf})
             figures = {name: prefix + name for name in ("found", "median", "p90")}
-            key = {"level": level, "slice": [f"{share:.0%}" for share in rows["attacker_share"]]}
-            tables.append(rows[["accounts", *figures]].rename(columns=figures).assign(**key))
-            for share, part in alarms.groupby("attacker_share"):
+            tables.append(rows[["level", "slice", "accounts", *figures]].rename(columns=figures))
+            for name, part in alarms.groupby("slice", observed=True):
                 left = survival(part, level, PREFIXES)
-                row = {
-                    "level": level,
-                    "slice": f"{share:.0%}",
-                    "exchanges": left.index,
-                    f"{prefix}left": left.to_numpy(),
-                }
-                curves.append(pd.DataFrame(row))
+                curve = {"exchanges": left.index, f"{prefix}left": left.to_numpy()}
+                curves.append(pd.DataFrame({"level": level, "slice": str(name), **curve}))
     return _merged(tables, ["level", "slice", "accounts"]), _merged(curves, ["level", "slice", "exchanges"])
+
+
+def _share(share: float) -> str:
+    return f"{share:.0%}" if share == share else "share unknown"
 
 
 def _merged(parts: Sequence[pd.DataFrame], keys: list[str]) -> pd.DataFrame:

@@ -84,3 +84,12 @@ def test_a_challenger_alone_has_no_columns_of_a_champion() -> None:
     tables += [*compare_tables.honest(alone, CONFIG).values(), *compare_tables.early(alone)]
     assert not [column for table in tables for column in table if "champion" in str(column) or column == "difference"]
     assert set(compare_tables.calibration(alone)["model"]) == {"challenger"}
+
+
+def test_labels_without_shares_give_one_slice(found: Compared) -> None:
+    """As real ones are."""
+    bare = replace(found, looks=found.looks.assign(attacker_share=np.nan))
+    bare = replace(bare, windows=found.windows.assign(attacker_share=np.nan, share=np.nan))
+    early, survival = compare_tables.early(bare)
+    assert set(early["slice"]) == set(survival["slice"]) == {"share unknown"}
+    assert compare_tables.recalls(bare, CONFIG)["attacker_share"]["slice"].tolist() == ["share unknown"]
