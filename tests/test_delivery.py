@@ -42,7 +42,9 @@ class Registry:
                 self.client.log_artifacts(run.info.run_id, str(path), "bundle")
             self.client.set_terminated(run.info.run_id)
             name = run.info.run_id
-            version = _register(self.client, RunConfig(), f"runs:/{name}/model", name, review(bundle_id=tag or known))
+            version = _register(
+                self.client, RunConfig(), f"runs:/{name}/model", name, review(bundle_id=tag or known), "told"
+            )
             self.client.set_registered_model_alias(MODEL, alias, version)
         return str(name)
 

@@ -26,7 +26,6 @@ __all__ = ["assess", "changes", "drift_of", "names"]
 
 _EXAMPLES = 10
 _SAMPLE = 1000  # windows, of which the contributions are shown
-_LEVELS = ("allow", "review", "act")
 
 
 def assess(
@@ -50,6 +49,7 @@ def assess(
     The gate's opinion is of `config.gate`; the parts that are given are those of `Review`.
     """
     early, survival = compare_tables.early(found)
+    rates = compare_tables.resampled_rates(found, config)
     sample = _sample(found, config.seed)
     return Review(
         bundle_id=bundle_id,
@@ -61,8 +61,8 @@ def assess(
         trained_on=trained_on,
         splits=splits,
         changed=changed,
-        headline=compare_tables.headline(found, config),
-        found=compare_tables.recalls(found, config),
+        headline=compare_tables.headline(found, config, rates),
+        found=compare_tables.recalls(found, config, rates),
         honest=compare_tables.honest(found, config),
         calibration=compare_tables.calibration(found),
         early=early,
@@ -75,7 +75,7 @@ def assess(
         speed=speed,
         parity=parity,
         trials=trials,
-        decision=None if not_compared else decide(found, speed, parity, config),
+        decision=None if not_compared else decide(found, speed, parity, config, rates),
         not_compared=not_compared,
     )
 
@@ -99,7 +99,6 @@ def examples(found: Compared, model: Candidate) -> pd.DataFrame:
         [highest[highest["label"] == 0].iloc[::-1].head(_EXAMPLES), highest[highest["label"] == 1].head(_EXAMPLES)]
     )
     reasons = model.scorer.reasons(found.X[picked.index])
-    levels = np.add.reduce([picked[CHALLENGER].to_numpy() >= cut for cut in model.thresholds.values()])
     return pd.DataFrame(
         {
             "side": np.where(picked["label"] == 1, "attack", "honest"),
@@ -108,7 +107,7 @@ def examples(found: Compared, model: Candidate) -> pd.DataFrame:
             "n_exchanges": picked["n_exchanges"].to_numpy(),
             "share": picked["share"].to_numpy(),
             "score": picked[CHALLENGER].to_numpy(),
-            "level": np.array(_LEVELS)[levels],
+            "level": model.scorer.level(picked[CHALLENGER].to_numpy(np.float32)),
             **({"champion_score": picked[CHAMPION].to_numpy()} if CHAMPION in picked else {}),
             "reasons": [[str(reason["sentence"]) for reason in told] for told in reasons],
         }

@@ -19,15 +19,17 @@ from training.early import LEVELS, PREFIXES, first_alarms, survival, told
 from training.evaluate import FAIRNESS, benign_rates, calibration_table, clopper_pearson, recall_tables
 from training.split import workload
 
-__all__ = ["calibration", "early", "flagged", "headline", "honest", "recalls", "resampled_rates"]
+__all__ = ["Rates", "calibration", "early", "flagged", "headline", "honest", "recalls", "resampled_rates"]
 
 Floats = npt.NDArray[np.float64]
+Rates = Mapping[str, Bootstrap]
+"""By column of the score, as `resampled_rates` makes them: seconds, so that who has them hands them on."""
 _LEVELS = ("review", "act")
 
 
-def headline(found: Compared, config: RunConfig) -> pd.DataFrame:
+def headline(found: Compared, config: RunConfig, rates: Rates | None = None) -> pd.DataFrame:
     """The figures that decide, most decisive first: measure, value, low, high, the champion's, the difference."""
-    rates, rows = resampled_rates(found, config), []
+    rates, rows = rates or resampled_rates(found, config), []
     for fpr in sorted(config.evaluation.fprs, reverse=True):
         for name, of in (
             ("all families", None),
@@ -43,7 +45,7 @@ def headline(found: Compared, config: RunConfig) -> pd.DataFrame:
     return pd.DataFrame(rows).dropna(subset="value")
 
 
-def resampled_rates(found: Compared, config: RunConfig) -> dict[str, Bootstrap]:
+def resampled_rates(found: Compared, config: RunConfig) -> Rates:
     """By column of the score the recall of resampled groups, the same ones for both models."""
     settings = config.evaluation
     return {
@@ -117,9 +119,9 @@ def flagged(found: Compared, level: str) -> pd.DataFrame:
     return out
 
 
-def recalls(found: Compared, config: RunConfig) -> dict[str, pd.DataFrame]:
+def recalls(found: Compared, config: RunConfig, rates: Rates | None = None) -> dict[str, pd.DataFrame]:
     """By kind of slice what is found of attack; see `review.Review.found`."""
-    tables = {side: recall_tables(rates) for side, rates in resampled_rates(found, config).items()}
+    tables = {side: recall_tables(drawn) for side, drawn in (rates or resampled_rates(found, config)).items()}
     out = {}
     for kind, table in tables[CHALLENGER].items():
         figures = [name for name in map(str, table) if name.startswith(("recall_", "low_", "high_"))]

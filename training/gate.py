@@ -22,7 +22,7 @@ import pandas as pd
 from scipy.stats import binomtest, norm
 
 from training.compare import CHALLENGER, CHAMPION, Compared
-from training.compare_tables import flagged, headline, resampled_rates
+from training.compare_tables import Rates, flagged, headline, resampled_rates
 from training.config import Gate, RunConfig
 from training.evaluate import FAIRNESS, clopper_pearson, recall_marks
 from training.review import Decision
@@ -33,14 +33,21 @@ _SLICES = ("family", "evasion", "attacker_share", "window_size", "goal", "lang")
 _COLUMNS = ["check", "slice", "champion", "challenger", "difference", "low", "high", "limit", "passed"]
 
 
-def decide(found: Compared, speed: Mapping[str, float], parity: Mapping[str, float], config: RunConfig) -> Decision:
+def decide(
+    found: Compared,
+    speed: Mapping[str, float],
+    parity: Mapping[str, float],
+    config: RunConfig,
+    rates: Rates | None = None,
+) -> Decision:
     """All checks of `config.gate`, and what follows.
 
     `found` may be of the challenger alone: then only its own limits count. `speed` has score_p50_us and onnx_bytes,
     `parity` has decision_differences.
     """
-    rows = [*_enough(found, config.gate), *_export(speed, parity, config.gate), *_overall(found, config)]
-    rows += [*_slices_of_attack(found, config), *_slices_of_honest(found, config.gate)]
+    rates = rates or resampled_rates(found, config)
+    rows = [*_enough(found, config.gate), *_export(speed, parity, config.gate), *_overall(found, config, rates)]
+    rows += [*_slices_of_attack(found, config, rates), *_slices_of_honest(found, config.gate)]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     failed = table[~table["passed"].astype(bool)]
     return Decision(failed.empty, _reason(table, failed, CHAMPION in found.sides), table)
@@ -79,10 +86,10 @@ def _export(speed: Mapping[str, float], parity: Mapping[str, float], gate: Gate)
     yield _row("bytes of ONNX", limit, size <= gate.onnx_bytes, challenger=size)
 
 
-def _overall(found: Compared, config: RunConfig) -> Iterator[dict[str, Any]]:
+def _overall(found: Compared, config: RunConfig, rates: Rates) -> Iterator[dict[str, Any]]:
     """The headline: recall and AUC may not fall, shares of honest accounts may not rise."""
     settings, best = config.gate, max(config.evaluation.fprs)
-    for row in headline(found, config).to_dict("records"):
+    for row in headline(found, config, rates).to_dict("records"):
         measure, figures = str(row["measure"]), {"challenger": row["value"]}
         if CHAMPION in found.sides:
             figures |= {"champion": row["champion"], "difference": row["difference"]}
@@ -104,11 +111,11 @@ def _no_worse(measure: str, row: Mapping[Any, float], gate: Gate) -> tuple[str, 
     return f"{limit}: {row['difference']:+.3f}", not (sure or much)
 
 
-def _slices_of_attack(found: Compared, config: RunConfig) -> Iterator[dict[str, Any]]:
+def _slices_of_attack(found: Compared, config: RunConfig, rates: Rates) -> Iterator[dict[str, Any]]:
     """Recall at the higher rate, of every slice with enough accounts."""
     if CHAMPION not in found.sides:
         return
-    fpr, rates = max(config.evaluation.fprs), resampled_rates(found, config)
+    fpr = max(config.evaluation.fprs)
     attack = rates[CHALLENGER].attack
     enough = {
         f"{kind} {name}": rows

@@ -210,12 +210,12 @@ def _deliver(
         config=config, model=model, evaluation=evaluation, parity=parity, meta=table.meta, training_data=data,
         retrain=_command(material.known),
     )  # fmt: skip
-    bundle_id = _write(bundle, final, evaluation, config, data, text)
-    latency = _latency(bundle, model, table)
+    scorer = _write(bundle, final, evaluation, config, data, text)
+    latency = _latency(scorer, model, table)
     progress("track", 0, 1)
     review = assess(
-        measured.found, measured.candidate, config, bundle_id=bundle_id, against=standing.against(measured.found),
-        not_compared=standing.why, trained_on=pd.DataFrame(data), splits=evaluation.tables["splits"],
+        measured.found, measured.candidate, config, bundle_id=scorer.bundle_id,
+        against=standing.against(measured.found), not_compared=standing.why, trained_on=pd.DataFrame(data), splits=evaluation.tables["splits"],
         changed=standing.changed(config, data, measured.candidate), drift=measured.drift, trials=tuning.trials,
         speed={**latency, "onnx_bytes": float(len(onnx_bytes)), **standing.speed}, parity=asdict(parity),
     )  # fmt: skip
@@ -281,8 +281,8 @@ def _accounts(accounts: pd.DataFrame) -> dict[str, int]:
 
 def _write(
     bundle: Path, final: _Final, evaluation: Evaluation, config: RunConfig, data: list[dict[str, Any]], text: str
-) -> str:
-    """The bundle, and beside it the native Booster that it must equal; the bundle's id."""
+) -> Scorer:
+    """The bundle, and beside it the native Booster that it must equal; the bundle's scorer."""
     meta = final.table.meta
     benign = final.table.X[((meta["split"] != "test") & (meta["label"] == 0)).to_numpy()]
     compact, info = final.head.compact()
@@ -305,7 +305,7 @@ def _write(
         package_version=fingerprint.__version__,
     )
     model.booster.save_model(str(booster_beside(bundle)))
-    return Scorer.load(bundle).bundle_id
+    return Scorer.load(bundle)
 
 
 def _drift(table: WindowTable, model: Candidate) -> pd.DataFrame:
@@ -314,7 +314,7 @@ def _drift(table: WindowTable, model: Candidate) -> pd.DataFrame:
     return drift_of(table.X[honest & (split == "train")], table.X[honest & (split == "test")], model)
 
 
-def _latency(bundle: Path, model: Model, table: WindowTable) -> dict[str, float]:
+def _latency(scorer: Scorer, model: Model, table: WindowTable) -> dict[str, float]:
     """Microseconds to score one window by the bundle and by LightGBM itself."""
-    ours, peer, p99 = one_row(Scorer.load(bundle), model.booster, table.X[0])
+    ours, peer, p99 = one_row(scorer, model.booster, table.X[0])
     return {"score_p50_us": ours, "score_p99_us": p99, "booster_predict_p50_us": peer}

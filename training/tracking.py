@@ -9,7 +9,6 @@ and reading traffic or text of any kind.
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import tempfile
 import time
@@ -90,9 +89,9 @@ def track(
     with store.opened() as client:
         experiment_id = store.experiment_id(client, config.tracking.experiment)
         store.end_killed(client, experiment_id)
-        bundle_id = str(json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["bundle_id"])
+        bundle_id, told = review.bundle_id, review_page.markdown(review)
         tags = {"bundle_id": bundle_id, "positives": evaluation.positives, "metrics_of": config.metrics_of}
-        tags |= {store.PROCESS: store.process(), "mlflow.note.content": review_page.markdown(review)}
+        tags |= {store.PROCESS: store.process(), "mlflow.note.content": told}
         tags |= {"mlflow.source.name": "python -m training run", "mlflow.runName": bundle_id}
         run_id = client.create_run(experiment_id, int(1000 * (began or time.time())), tags).info.run_id
         with mlflow.start_run(run_id):
@@ -108,7 +107,7 @@ def track(
             mlflow.log_metrics(_sections(of_model), model_id=logged.model_id)
             mlflow.log_metrics(_sections(evaluation.metrics) if config.refit else {})
             _log_confusion(evaluation)
-        version = _register(client, config, str(logged.model_uri), run_id, review)
+        version = _register(client, config, str(logged.model_uri), run_id, review, told)
     return Tracked(mlflow.get_tracking_uri(), experiment_id, run_id, version, time.perf_counter() - started)
 
 
@@ -260,14 +259,14 @@ def _log_onnx(model: Model, onnx_bytes: bytes, X: Rows, bundle_id: str) -> Any:
     )
 
 
-def _register(client: MlflowClient, config: RunConfig, uri: str, run_id: str, review: Review) -> str:
-    """The new version's number, with the review as its description, tag `bundle_id` and the configured alias."""
+def _register(client: MlflowClient, config: RunConfig, uri: str, run_id: str, review: Review, told: str) -> str:
+    """The new version's number, with `told` as its description, tag `bundle_id` and the configured alias."""
     name = config.tracking.registered_model
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description="Finds distillation campaigns in API traffic.")
     auc = review.headline.loc[review.headline["measure"] == "ROC AUC", "value"]
     tags = {"bundle_id": review.bundle_id, "positives": review.positives}
     tags |= {"roc_auc": f"{auc.iloc[0]:.3f}"} if len(auc) else {}
-    version = client.create_model_version(name, uri, run_id, tags=tags, description=review_page.markdown(review))
+    version = client.create_model_version(name, uri, run_id, tags=tags, description=told)
     client.set_registered_model_alias(name, config.tracking.alias, version.version)
     return str(version.version)
