@@ -215,7 +215,8 @@ def _deliver(
     progress("track", 0, 1)
     review = assess(
         measured.found, measured.candidate, config, bundle_id=scorer.bundle_id,
-        against=standing.against(measured.found), not_compared=standing.why, trained_on=pd.DataFrame(data), splits=evaluation.tables["splits"],
+        against=standing.against(measured.found), not_compared=standing.why,
+        trained_on=pd.DataFrame(data), splits=evaluation.tables["splits"],
         changed=standing.changed(config, data, measured.candidate), drift=measured.drift, trials=tuning.trials,
         speed={**latency, "onnx_bytes": float(len(onnx_bytes)), **standing.speed}, parity=asdict(parity),
     )  # fmt: skip
